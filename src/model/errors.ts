@@ -71,6 +71,9 @@ const ROWS = {
   shutting_down: [503, "The node is shutting down"],
   not_ready: [503, "The node is not ready"],
   log_failed: [503, "The write-ahead log failed; nothing more is acknowledged"],
+  log_damaged: [503, "The write-ahead log is damaged"],
+  checkpoint_damaged: [503, "The checkpoint is damaged"],
+  data_dir_locked: [503, "Another process uses the data directory"],
   log_full: [503, "The write-ahead log is full"],
   outcome_unknown: [504, "The event may or may not be counted"],
 } as const;

@@ -1,35 +1,42 @@
 /**
- * Port: the write-ahead log of one node incarnation. Entries are opaque here but for their envelope (entry-codec.ts).
- * Sequences count entries from 1, without holes. One writer; appends are single flight (the caller waits).
+ * Port: write-ahead logs, one per node incarnation. Entries are opaque here but for their envelope (entry-codec.ts).
+ * Sequences count the entries of one log from 1, without holes. One writer; appends are single flight.
  */
 
-/** `fenced`: another writer holds the log, nothing was written. `unknown`: it may or may not be in the log. */
+/** `fenced`: the log is sealed or held by another writer, nothing was written. `unknown`: it may be in the log. */
 export type AppendOutcome =
   | { readonly kind: "committed" }
   | { readonly kind: "fenced"; readonly reason: string }
-  | { readonly kind: "notApplied"; readonly reason: string; readonly code: "log_full" | "log_failed" }
+  | { readonly kind: "notApplied"; readonly code: "log_full"; readonly reason: string }
   | { readonly kind: "unknown"; readonly reason: string };
 
 export interface NodeLog {
+  /** Creates the empty log of this process's own incarnation. Must precede `append`. */
+  create(incarnation: number): Promise<void>;
   /**
-   * Appends one encoded entry and resolves when it is durable.
-   * Shape: the bytes of `encodeEntry`, at most ENTRY_BYTES_MAX; its sequence is `expectedLast + 1`.
-   * Errors: never rejects; the outcome says what may be believed. After `fenced`, `notApplied` with `log_failed` or
-   * `unknown` on a file log, every later append answers the same.
-   * `bytes` may be reused once the promise has settled.
+   * Appends one encoded entry to the own log and resolves when it is durable.
+   * Shape: bytes sealed by `sealEnvelope`, at most ENTRY_BYTES_MAX; its sequence is `expectedLast + 1`.
+   * Errors: never rejects; the outcome says what may be believed. On a file, a failed write or fsync is `unknown` and
+   * every later append answers `fenced`.
+   * `bytes` may be reused once the promise has settled, not before.
    */
   append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome>;
-  /** Entries with sequence in [from, to], in order. Throws CatchallError `log_failed` naming the offset when damaged. */
-  read(from: number, to: number): AsyncIterable<Uint8Array>;
-  /** Sequence of the last durable entry, 0 when empty. */
-  readonly lastSequence: number;
-  /** Sequence of the first retained entry; lastSequence + 1 when none. */
-  readonly firstSequence: number;
-  /** The incarnation whose entries these are. */
-  readonly incarnation: number;
-  /** Bytes on disk or stream, for limits and metrics. */
+  /**
+   * Whole entries (envelope included) with sequence in [from, to], in order.
+   * Errors: throws CatchallError `log_damaged` naming file and offset; a hole is damage.
+   */
+  read(incarnation: number, from: number, to: number): AsyncIterable<Uint8Array>;
+  /**
+   * Ends a dead incarnation's log for ever; resolves to the sequence of its last entry (0 when empty). Repeatable.
+   * On a file this is where a torn tail is cut. Errors: `log_damaged`.
+   */
+  seal(incarnation: number): Promise<number>;
+  /** Incarnations that have a log, ascending. */
+  list(): Promise<readonly number[]>;
+  /** Forgets entries of this log up to `upTo` (whole segments only: may keep more). */
+  trim(incarnation: number, upTo: number): Promise<void>;
+  delete(incarnation: number): Promise<void>;
+  /** Bytes that all logs occupy. */
   readonly sizeBytes: number;
-  /** Forgets entries up to `upTo` (whole segments only; may keep more). */
-  trim(upTo: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -11,6 +11,8 @@ export type AppendOutcome =
   | { readonly kind: "unknown"; readonly reason: string };
 
 export interface NodeLog {
+  /** Identity of what holds the logs (unsigned 32 bits): seeds the first entry of each log, see `chainSeed`. */
+  readonly storeId: number;
   /** Creates the empty log of this process's own incarnation. Must precede `append`. */
   create(incarnation: number): Promise<void>;
   /**

@@ -1,0 +1,210 @@
+/**
+ * The image of one page, as checkpoints keep it. It stands alone: names, exact counts, times and status of each entry,
+ * in no promised order. Bytes read are from outside: every one is checked, and what is wrong is `checkpoint_damaged`.
+ * Never reads past the end, and never believes a length or a count before the bytes are there.
+ *
+ *   version u8 · page id u16 LE · entry count varint · base time varint (ms, the lowest time of the page)
+ *   entry: flags u8 (bits 0-1 status, 2 seen times, 3 status time) · name length u8 · name
+ *          · delivered varint · bounced varint · [first - base varint · last - first varint] · [since - base varint]
+ *
+ * Varints: seven bits a byte, lowest first, shortest form only, at most 2^53 - 1.
+ */
+import { CatchallError } from "../model/errors.ts";
+import { BOUNCED, DELIVERED } from "../model/event.ts";
+import type { StatusCode } from "../model/status.ts";
+import { type EntryRecords, TIME_MS_MAX } from "./entry-records.ts";
+import { NAME_LENGTH_MAX, type NameArena } from "./name-arena.ts";
+
+export const PAGE_FORMAT_VERSION = 1;
+
+const STATUS_MASK = 3;
+const HAS_SEEN_TIMES = 4;
+const HAS_STATUS_TIME = 8;
+/** Flags, name length, name, two counts of 8 bytes, three times of 6. */
+const ENTRY_BYTES_MAX: number = 1 + 1 + NAME_LENGTH_MAX + 2 * 8 + 3 * 6;
+const ENTRY_BYTES_MIN = 1 + 1 + 1 + 1 + 1;
+const HEADER_BYTES_MAX = 1 + 2 + 8 + 6;
+const SCRATCH_BYTES_MIN = 16 * 1024;
+/** A page that an attacker made large must not keep its scratch for ever. */
+const SCRATCH_KEPT_BYTES_MAX = 1024 * 1024;
+
+/** Writes images; keeps one scratch buffer, so encoding allocates only the result. */
+export class PageWriter {
+  #scratch: Uint8Array = new Uint8Array(0);
+  #at = 0;
+
+  /** Encodes the entries from `head` (an index plus one, 0 = none) on; blank ones are left out. */
+  encode(pageId: number, head: number, records: EntryRecords, names: NameArena): Uint8Array {
+    let count = 0;
+    let baseMs = TIME_MS_MAX;
+    for (let next = head; next !== 0; next = records.next(next - 1)) {
+      const entry = next - 1;
+      if (records.isBlank(entry)) continue;
+      count++;
+      const firstMs = records.firstSeenMs(entry);
+      const sinceMs = records.statusSinceMs(entry);
+      if (firstMs !== 0 && firstMs < baseMs) baseMs = firstMs;
+      if (sinceMs !== 0 && sinceMs < baseMs) baseMs = sinceMs;
+    }
+    this.#at = 0;
+    this.#makeRoom(HEADER_BYTES_MAX);
+    this.#byte(PAGE_FORMAT_VERSION);
+    this.#byte(pageId & 0xff);
+    this.#byte(pageId >>> 8);
+    this.#varint(count);
+    this.#varint(baseMs);
+    for (let next = head; next !== 0; next = records.next(next - 1)) {
+      if (!records.isBlank(next - 1)) this.#entry(next - 1, baseMs, records, names);
+    }
+    const image = this.#scratch.slice(0, this.#at);
+    if (this.#scratch.length > SCRATCH_KEPT_BYTES_MAX) this.#scratch = new Uint8Array(0);
+    return image;
+  }
+
+  #entry(entry: number, baseMs: number, records: EntryRecords, names: NameArena): void {
+    this.#makeRoom(ENTRY_BYTES_MAX);
+    const firstMs = records.firstSeenMs(entry);
+    const sinceMs = records.statusSinceMs(entry);
+    let flags: number = records.status(entry);
+    if (firstMs !== 0) flags |= HAS_SEEN_TIMES;
+    if (sinceMs !== 0) flags |= HAS_STATUS_TIME;
+    this.#byte(flags);
+    const length = names.copy(records.nameOffset(entry), this.#scratch, this.#at + 1);
+    this.#scratch[this.#at] = length;
+    this.#at += 1 + length;
+    this.#varint(records.countOf(entry, DELIVERED));
+    this.#varint(records.countOf(entry, BOUNCED));
+    if (firstMs !== 0) {
+      this.#varint(firstMs - baseMs);
+      this.#varint(records.lastSeenMs(entry) - firstMs);
+    }
+    if (sinceMs !== 0) this.#varint(sinceMs - baseMs);
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#at + bytes <= this.#scratch.length) return;
+    const larger = new Uint8Array(Math.max(SCRATCH_BYTES_MIN, this.#scratch.length * 2));
+    larger.set(this.#scratch);
+    this.#scratch = larger;
+  }
+
+  #byte(value: number): void {
+    this.#scratch[this.#at++] = value;
+  }
+
+  #varint(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      // The low bits of `>>> 0` are right above 2^32 too.
+      this.#scratch[this.#at++] = ((rest >>> 0) & 0x7f) | 0x80;
+      rest = rest < 0x80000000 ? rest >>> 7 : Math.floor(rest / 128);
+    }
+    this.#scratch[this.#at++] = rest;
+  }
+}
+
+/** Reads one image: the constructor checks the header, each {@link next} one entry, {@link end} the end. */
+export class PageReader {
+  readonly #bytes: Uint8Array;
+  readonly #pageId: number;
+  readonly #baseMs: number;
+  #at = 0;
+  readonly count: number;
+  // The entry last read.
+  nameStart = 0;
+  nameLength = 0;
+  delivered = 0;
+  bounced = 0;
+  firstSeenMs = 0;
+  lastSeenMs = 0;
+  statusSinceMs = 0;
+  status: StatusCode = 0;
+
+  constructor(pageId: number, bytes: Uint8Array) {
+    this.#pageId = pageId;
+    this.#bytes = bytes;
+    if (this.#byte() !== PAGE_FORMAT_VERSION) this.damaged("its format version is unknown");
+    const id = this.#byte() | (this.#byte() << 8);
+    if (id !== pageId) this.damaged(`it is the image of page ${id}`);
+    this.count = this.#varint();
+    this.#baseMs = this.#varint();
+    if (this.count > (bytes.length - this.#at) / ENTRY_BYTES_MIN) {
+      this.damaged("it is too short for its entry count");
+    }
+  }
+
+  next(): void {
+    const flags = this.#byte();
+    if (flags > 15) this.damaged("an entry has unknown flags");
+    this.status = (flags & STATUS_MASK) as StatusCode;
+    this.#name();
+    this.delivered = this.#varint();
+    this.bounced = this.#varint();
+    this.firstSeenMs = 0;
+    this.lastSeenMs = 0;
+    this.statusSinceMs = 0;
+    if ((flags & HAS_SEEN_TIMES) !== 0) {
+      this.firstSeenMs = this.#timeAfter(this.#baseMs);
+      this.lastSeenMs = this.#timeAfter(this.firstSeenMs);
+    }
+    if ((flags & HAS_STATUS_TIME) !== 0) this.statusSinceMs = this.#timeAfter(this.#baseMs);
+    if (flags === 0 && this.delivered === 0 && this.bounced === 0) {
+      this.damaged("an entry is blank");
+    }
+  }
+
+  /** Nothing may follow the last entry. */
+  end(): void {
+    if (this.#at !== this.#bytes.length) this.damaged("bytes follow the last entry");
+  }
+
+  damaged(reason: string): never {
+    throw new CatchallError(
+      "checkpoint_damaged",
+      `Counter page ${this.#pageId} is damaged near byte ${this.#at}: ${reason}`,
+    );
+  }
+
+  #name(): void {
+    const length = this.#byte();
+    const start = this.#at;
+    if (length === 0 || length > NAME_LENGTH_MAX) this.damaged("a name has a wrong length");
+    if (length > this.#bytes.length - start) this.damaged("it ends inside a name");
+    for (let i = start; i < start + length; i++) {
+      const byte = this.#bytes[i] as number;
+      if (byte <= 0x20 || byte > 0x7e) this.damaged("a name has a byte that is not visible ASCII");
+    }
+    this.nameStart = start;
+    this.nameLength = length;
+    this.#at = start + length;
+  }
+
+  #timeAfter(startMs: number): number {
+    const timeMs = startMs + this.#varint();
+    if (timeMs === 0 || timeMs > TIME_MS_MAX) this.damaged("a time is out of range");
+    return timeMs;
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#bytes.length) this.damaged("it ends too early");
+    return this.#bytes[this.#at++] as number;
+  }
+
+  #varint(): number {
+    const first = this.#byte();
+    if (first < 0x80) return first;
+    let value = first & 0x7f;
+    let scale = 128;
+    for (let length = 2; length <= 8; length++) {
+      const byte = this.#byte();
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) {
+        if (byte === 0) this.damaged("a number is not in its shortest form");
+        if (value > Number.MAX_SAFE_INTEGER) this.damaged("a number is over 2^53 - 1");
+        return value;
+      }
+      scale *= 128;
+    }
+    return this.damaged("a number is longer than 8 bytes");
+  }
+}

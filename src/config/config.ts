@@ -5,7 +5,12 @@
  */
 
 import type { Config } from "./config-type.ts";
-import { formatDurationMs, formatSizeBytes, type OptionValue, parseOption } from "./option-value.ts";
+import {
+  formatDurationMs,
+  formatSizeBytes,
+  type OptionValue,
+  parseOption,
+} from "./option-value.ts";
 import {
   CONFIG_FLAG,
   environmentNameOf,
@@ -52,7 +57,9 @@ const CLUSTER_ONLY_FIELDS = [
   "natsTlsKey",
 ] as const;
 const FLAGS: readonly string[] = [...OPTIONS.map((option) => option.flag), CONFIG_FLAG];
-const OPTION_OF_FLAG: ReadonlyMap<string, OptionRow> = new Map(OPTIONS.map((row) => [row.flag, row]));
+const OPTION_OF_FLAG: ReadonlyMap<string, OptionRow> = new Map(
+  OPTIONS.map((row) => [row.flag, row]),
+);
 
 /**
  * Loads and checks the configuration.
@@ -68,7 +75,9 @@ export function loadConfig(sources: ConfigSources): ConfigResult {
   const environment = readEnvironment(sources.env, mistakes);
   const filePath = flags.get(CONFIG_FLAG)?.text ?? environment.get(CONFIG_FLAG)?.text;
   const file =
-    filePath === undefined ? new Map<string, RawValue>() : readConfigFile(filePath, sources, mistakes);
+    filePath === undefined
+      ? new Map<string, RawValue>()
+      : readConfigFile(filePath, sources, mistakes);
   const wrong = new Set<keyof Config>();
   const values = parseValues({ flags, environment, file }, wrong, mistakes);
   const config = configOf(values, sources.hostName);
@@ -141,12 +150,21 @@ function readEnvironment(env: ConfigSources["env"], mistakes: string[]): Map<str
   return values;
 }
 
-function readConfigFile(path: string, sources: ConfigSources, mistakes: string[]): Map<string, RawValue> {
+function readConfigFile(
+  path: string,
+  sources: ConfigSources,
+  mistakes: string[],
+): Map<string, RawValue> {
   const values = new Map<string, RawValue>();
   const parsed = parseConfigFile(path, sources, mistakes);
   if (parsed === null) return values;
   const keys = OPTIONS.map((option) => option.flag);
-  const flagOfKey = new Map(keys.flatMap((flag) => [[flag, flag], [camelCase(flag), flag]]));
+  const flagOfKey = new Map(
+    keys.flatMap((flag) => [
+      [flag, flag],
+      [camelCase(flag), flag],
+    ]),
+  );
   for (const [key, value] of Object.entries(parsed)) {
     const flag = flagOfKey.get(key);
     const source = `"${key}" in ${path}`;
@@ -154,7 +172,11 @@ function readConfigFile(path: string, sources: ConfigSources, mistakes: string[]
       mistakes.push(`${source} is not an option${suggestionText(key, [...flagOfKey.keys()], "")}`);
     } else if (values.has(flag)) {
       mistakes.push(`${source} is given twice, as "${flag}" and as "${camelCase(flag)}"`);
-    } else if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+    } else if (
+      typeof value === "string" ||
+      typeof value === "number" ||
+      typeof value === "boolean"
+    ) {
       values.set(flag, { text: String(value), source });
     } else if (value !== null) {
       mistakes.push(`${source} must be a string, a number or a boolean`);
@@ -210,7 +232,9 @@ function parseValues(
 function parseRaw(option: OptionRow, raw: RawValue, mistakes: string[]): OptionValue | null {
   const parsed = parseOption(option.kind, raw.text);
   if ("value" in parsed) return parsed.value;
-  const shown = option.isSecret === true ? "" : `, not ${JSON.stringify(raw.text.slice(0, 100))}`;
+  // Addresses may carry a password.
+  const text = option.kind.type === "urls" ? maskUser(raw.text) : raw.text;
+  const shown = option.isSecret === true ? "" : `, not ${JSON.stringify(text.slice(0, 100))}`;
   mistakes.push(`${raw.source} must be ${parsed.expected}${shown}`);
   return null;
 }
@@ -227,7 +251,10 @@ function configOf(values: Map<keyof Config, OptionValue | null>, hostName: strin
 }
 
 function defaultNodeId(hostName: string, port: number): string {
-  const name = hostName.replaceAll(/[^A-Za-z0-9._-]/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 100);
+  const name = hostName
+    .replaceAll(/[^A-Za-z0-9._-]/g, "-")
+    .replace(/^[^A-Za-z0-9]+/, "")
+    .slice(0, 100);
   return `${name === "" ? "node" : name}-${port}`;
 }
 
@@ -254,8 +281,14 @@ function brokenRelations(config: Config, wrong: ReadonlySet<keyof Config>): stri
   needs("natsUrl", "mongoUrl", ": a cluster keeps its checkpoints in MongoDB");
   const embedded = ": a node without NATS is embedded and keeps everything in --data-dir";
   for (const field of CLUSTER_ONLY_FIELDS) needs(field, "natsUrl", embedded);
-  const logins = (["natsUser", "natsToken", "natsCreds"] as const).filter((field) => config[field] !== null);
-  check(logins, logins.length <= 1, "Only one of --nats-user, --nats-token and --nats-creds may be given");
+  const logins = (["natsUser", "natsToken", "natsCreds"] as const).filter(
+    (field) => config[field] !== null,
+  );
+  check(
+    logins,
+    logins.length <= 1,
+    "Only one of --nats-user, --nats-token and --nats-creds may be given",
+  );
   check(
     ["expectNodes", "partitions"],
     config.expectNodes <= config.partitions,

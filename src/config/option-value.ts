@@ -26,7 +26,7 @@ const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
 /** Parses the text of one option by its kind. Surrounding spaces are not part of the value. */
 export function parseOption(kind: OptionKind, raw: string): ParsedOption {
   const text = raw.trim();
-  const value = valueOf(kind, text);
+  const value = readValue(kind, text);
   return value === null ? { expected: expectedOf(kind) } : { value };
 }
 
@@ -51,7 +51,7 @@ export function formatSizeBytes(bytes: number): string {
   return formatWithUnit(bytes, SIZE_UNITS);
 }
 
-function valueOf(kind: OptionKind, text: string): OptionValue | null {
+function readValue(kind: OptionKind, text: string): OptionValue | null {
   switch (kind.type) {
     case "text":
       return text !== "" && (kind.pattern?.test(text) ?? true) ? text : null;
@@ -115,7 +115,10 @@ export function rangeOf(kind: OptionKind): string | null {
   }
 }
 
-function inRange(value: number | null, range: { readonly min: number; readonly max: number }): number | null {
+function inRange(
+  value: number | null,
+  range: { readonly min: number; readonly max: number },
+): number | null {
   return value !== null && value >= range.min && value <= range.max ? value : null;
 }
 

@@ -1,0 +1,167 @@
+/**
+ * The HTTP server on node:http(s): the fallback where uWebSockets.js has no binary, and the second opinion of the
+ * conformance suite. Invariants: the same answers as the other adapter; only origin-form targets are served; what its
+ * parser refuses is answered 400 and cut off. Never upgrades a connection, never tunnels.
+ */
+
+import { readFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerOptions } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import type { ErrorCode } from "../model/errors.ts";
+import { CatchallError } from "../model/errors.ts";
+import { DeadlineList } from "./deadline-list.ts";
+import type { HttpServer, HttpServerOptions } from "./http-server.ts";
+import { NodeExchange, type NodeServerState } from "./node-exchange.ts";
+import { RouteTable } from "./route-table.ts";
+import { SECURITY_HEADERS } from "./security-headers.ts";
+import { PROBLEM_HEADERS, serverProblem } from "./server-problem.ts";
+
+/** Deadlines are kept to within this. */
+const TICK_MS = 100;
+const HEADER_BYTES_MAX = 16_384;
+const HEADERS_TIMEOUT_MS = 10_000;
+const KEEP_ALIVE_MS = 10_000;
+const HOST_PATTERN = /^[A-Za-z0-9._~:[\]%!$&'()*+,;=-]*$/;
+
+/** Never fails before `listen`, except for unreadable certificate files. */
+export function createNodeHttpServer(options: HttpServerOptions): HttpServer {
+  return new NodeHttpServer(options);
+}
+
+class NodeHttpServer implements HttpServer {
+  readonly kind: string = "node";
+  private readonly server: Server;
+  private readonly state: NodeServerState;
+  private readonly options: HttpServerOptions;
+  private readonly table: RouteTable;
+  private readonly ticker: { handle: NodeJS.Timeout | null } = { handle: null };
+
+  constructor(options: HttpServerOptions) {
+    this.options = options;
+    this.table = new RouteTable(options.routes);
+    this.state = {
+      isStopping: false,
+      replyDeadlines: new DeadlineList(Math.ceil(options.requestDeadlineMs / TICK_MS)),
+      bodyDeadlines: new DeadlineList(Math.ceil(options.bodyDeadlineMs / TICK_MS)),
+      onError: options.onError,
+    };
+    this.server = createListener(options);
+    this.server.maxHeadersCount = 200;
+    this.server.on("request", (message, response) => {
+      this.onRequest(new NodeExchange(this.state, message, response), message);
+    });
+    this.server.on("clientError", refuseConnection);
+    this.server.on("connect", (_message, socket) => refuseConnection(null, socket));
+  }
+
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.once("error", (cause) => {
+        reject(new CatchallError("conflict", `Can't listen on "${host}:${port}"`, { cause }));
+      });
+      this.server.listen({ host, port, exclusive: true, backlog: 1024 }, () => {
+        this.server.on("error", this.options.onError);
+        this.ticker.handle = setInterval(() => {
+          this.state.replyDeadlines.advance();
+          this.state.bodyDeadlines.advance();
+        }, TICK_MS);
+        this.ticker.handle.unref();
+        resolve((this.server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  stopAccepting(): void {
+    this.state.isStopping = true;
+    if (this.server.listening) this.server.close();
+  }
+
+  close(): Promise<void> {
+    this.state.isStopping = true;
+    if (this.ticker.handle !== null) clearInterval(this.ticker.handle);
+    return new Promise((resolve) => {
+      this.server.close(() => resolve());
+      this.server.closeAllConnections();
+    });
+  }
+
+  private onRequest(exchange: NodeExchange, message: IncomingMessage): void {
+    try {
+      if (!isWellFormed(message)) exchange.refuse("bad_request");
+      else if (exchange.urlLength > this.options.urlBytesMax) exchange.refuse("uri_too_long");
+      else this.route(exchange);
+    } catch (error) {
+      exchange.fail(error);
+    }
+    exchange.onHandlerReturned();
+  }
+
+  private route(exchange: NodeExchange): void {
+    const match = this.table.match(exchange.method, exchange.path);
+    if (match !== null) {
+      exchange.parameters = match.parameters;
+      match.route.handler(exchange, exchange);
+      return;
+    }
+    const allow = this.table.methodsOf(exchange.path);
+    if (exchange.method === "OPTIONS" && allow.length > 0) {
+      exchange.send(204, [["Allow", allow.join(", ")]], null);
+    } else this.options.fallback(exchange, exchange, allow);
+  }
+}
+
+function createListener({ bodyDeadlineMs, requestDeadlineMs, tls }: HttpServerOptions): Server {
+  const options: ServerOptions = {
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    // Only a backstop: the deadlines of the exchange come first and give an answer.
+    requestTimeout: HEADERS_TIMEOUT_MS + bodyDeadlineMs + requestDeadlineMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: 1000,
+    noDelay: true,
+  };
+  if (tls === null) return createServer(options);
+  const files = { key: readFileSync(tls.keyFile), cert: readFileSync(tls.certFile) };
+  return createTlsServer({ ...options, ...files, minVersion: "TLSv1.2" });
+}
+
+// The parser lets pass a second Host (it drops it), bytes in Host that no host has, and targets that name another server.
+function isWellFormed({ rawHeaders, url, httpVersion }: IncomingMessage): boolean {
+  if (httpVersion !== "1.1" || url === undefined || !url.startsWith("/")) return false;
+  let hostCount = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    if (name.length !== 4 || name.toLowerCase() !== "host") continue;
+    hostCount += 1;
+    if (!HOST_PATTERN.test(rawHeaders[index + 1] as string)) return false;
+  }
+  return hostCount === 1;
+}
+
+const ERROR_BY_CODE: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: "headers_too_large",
+  ERR_HTTP_REQUEST_TIMEOUT: "request_timeout",
+};
+
+function refuseConnection(error: NodeJS.ErrnoException | null, socket: Duplex): void {
+  if (!socket.writable || error?.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const code = ERROR_BY_CODE[error?.code ?? ""] ?? "bad_request";
+  const body = serverProblem(code);
+  const status = { bad_request: "400 Bad Request", request_timeout: "408 Request Timeout" };
+  const line = code === "headers_too_large" ? "431 Request Header Fields Too Large" :
+    status[code as keyof typeof status];
+  const headers = [...PROBLEM_HEADERS, ...SECURITY_HEADERS, ["Connection", "close"]]
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join("");
+  socket.end(`HTTP/1.1 ${line}\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`);
+  socket.on("error", () => undefined);
+  // A client that never closes its side must not hold the socket.
+  setTimeout(() => socket.destroy(), 1000).unref();
+}

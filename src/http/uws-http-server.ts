@@ -1,0 +1,154 @@
+/**
+ * The HTTP server on uWebSockets.js: the fast adapter. The library is loaded when a server is created, so that a
+ * missing binary is an error to catch. Invariants: `onAborted` is attached before anything can throw (the process dies
+ * otherwise); every path reaches a handler (unknown ones would be cut off); nothing native is kept after an answer.
+ * Never listens on a port shared with another process, which is the library's default.
+ */
+
+import type {
+  HttpRequest as UwsRequest,
+  HttpResponse as UwsResponse,
+  TemplatedApp,
+  us_listen_socket,
+} from "uWebSockets.js";
+import { CatchallError } from "../model/errors.ts";
+import { DeadlineList } from "./deadline-list.ts";
+import type {
+  HttpHandler,
+  HttpRoute,
+  HttpServer,
+  HttpServerOptions,
+} from "./http-server.ts";
+import { RouteTable } from "./route-table.ts";
+import { UwsExchange, type UwsServerState } from "./uws-exchange.ts";
+import { FRAMING_AMBIGUOUS, readFraming } from "./uws-request-framing.ts";
+
+type UwsModule = typeof import("uWebSockets.js");
+type UwsHandler = (response: UwsResponse, request: UwsRequest) => void;
+
+/** Deadlines are kept to within this. */
+const TICK_MS = 100;
+const HEADER_BYTES_MAX = 16_384;
+
+/** Rejects when the library has no binary for this system. */
+export async function createUwsHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  // Read by the library once, while it loads; its own 4 KiB is too little for some proxies.
+  process.env["UWS_HTTP_MAX_HEADERS_SIZE"] ??= String(HEADER_BYTES_MAX);
+  const uws = await import("uWebSockets.js");
+  return new UwsHttpServer(uws, options);
+}
+
+class UwsHttpServer implements HttpServer {
+  readonly kind: string = "uws";
+  private readonly uws: UwsModule;
+  private readonly app: TemplatedApp;
+  private readonly state: UwsServerState;
+  private readonly options: HttpServerOptions;
+  private readonly table: RouteTable;
+  private listenSocket: us_listen_socket | null = null;
+  private ticker: NodeJS.Timeout | null = null;
+  private isClosed: boolean = false;
+
+  constructor(uws: UwsModule, options: HttpServerOptions) {
+    this.uws = uws;
+    this.options = options;
+    this.table = new RouteTable(options.routes);
+    this.state = {
+      isStopping: false,
+      replyDeadlines: new DeadlineList(Math.ceil(options.requestDeadlineMs / TICK_MS)),
+      bodyDeadlines: new DeadlineList(Math.ceil(options.bodyDeadlineMs / TICK_MS)),
+      onError: options.onError,
+    };
+    const { tls } = options;
+    this.app =
+      tls === null
+        ? uws.App()
+        : uws.SSLApp({ key_file_name: tls.keyFile, cert_file_name: tls.certFile });
+    for (const route of options.routes) this.register(route);
+    this.app.any("/*", this.handlerOf(null, (request, reply) => this.fallback(request, reply)));
+  }
+
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const exclusive = this.uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
+      this.app.listen(host, port, exclusive, (socket) => {
+        if (socket === false) {
+          reject(new CatchallError("conflict", `Can't listen on "${host}:${port}"`));
+          return;
+        }
+        this.listenSocket = socket;
+        this.ticker = setInterval(() => this.tick(), TICK_MS);
+        this.ticker.unref();
+        resolve(this.uws.us_socket_local_port(socket as never));
+      });
+    });
+  }
+
+  stopAccepting(): void {
+    this.state.isStopping = true;
+    if (this.listenSocket !== null) this.uws.us_listen_socket_close(this.listenSocket);
+    this.listenSocket = null;
+  }
+
+  close(): Promise<void> {
+    if (this.isClosed) return Promise.resolve();
+    this.isClosed = true;
+    this.state.isStopping = true;
+    this.listenSocket = null;
+    if (this.ticker !== null) clearInterval(this.ticker);
+    this.app.close();
+    return Promise.resolve();
+  }
+
+  private tick(): void {
+    this.state.replyDeadlines.advance();
+    this.state.bodyDeadlines.advance();
+  }
+
+  private register({ method, pattern, handler }: HttpRoute): void {
+    const { app } = this;
+    const uwsHandler = this.handlerOf(method, handler);
+    if (method === "PUT") app.put(pattern, uwsHandler);
+    else if (method === "POST") app.post(pattern, uwsHandler);
+    else if (method === "DELETE") app.del(pattern, uwsHandler);
+    else {
+      app.get(pattern, uwsHandler);
+      app.head(pattern, this.handlerOf("HEAD", handler));
+    }
+  }
+
+  /** What runs for every request. `method` null: read it from the request. */
+  private handlerOf(method: string | null, handler: HttpHandler): UwsHandler {
+    const { state } = this;
+    const { urlBytesMax } = this.options;
+    return (response, request) => {
+      let exchange: UwsExchange | null = null;
+      response.onAborted(() => exchange?.abort());
+      try {
+        exchange = new UwsExchange(
+          state,
+          response,
+          request,
+          method ?? request.getCaseSensitiveMethod(),
+          readFraming(request),
+        );
+        if (exchange.framing === FRAMING_AMBIGUOUS) exchange.refuse("bad_request");
+        else if (exchange.urlLength > urlBytesMax) exchange.refuse("uri_too_long");
+        else handler(exchange, exchange);
+      } catch (error) {
+        if (exchange === null) throw error;
+        exchange.fail(error);
+      }
+      exchange.onHandlerReturned();
+    };
+  }
+
+  private fallback(...[request, reply]: Parameters<HttpHandler>): void {
+    const allow = this.table.methodsOf(request.path);
+    if (request.method === "OPTIONS" && allow.length > 0) {
+      reply.send(204, [["Allow", allow.join(", ")]], null);
+      return;
+    }
+    this.options.fallback(request, reply, allow);
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Second reading of the headers that decide where a request ends. uWebSockets.js takes the first of two
+ * Content-Lengths, calls any Transfer-Encoding chunked, and finds a broken length only after the handler ran; a proxy
+ * in front may read the same bytes otherwise. What has two readings must never reach a handler.
+ * One pass, no allocation; state is at module level because a pass never yields.
+ */
+
+import type { HttpRequest as UwsRequest } from "uWebSockets.js";
+
+/** Results of `readFraming` below zero; from zero on it is the Content-Length. */
+export const FRAMING_NO_BODY = -1;
+export const FRAMING_CHUNKED = -2;
+export const FRAMING_AMBIGUOUS = -3;
+
+const LENGTH_PATTERN = /^[0-9]{1,15}$/;
+// RFC 3986 reg-name, IP literal and port; nothing that a log or a proxy could take for something else.
+const HOST_PATTERN = /^[A-Za-z0-9._~:[\]%!$&'()*+,;=-]*$/;
+
+let hostCount = 0;
+let lengthCount = 0;
+let codingCount = 0;
+let hostText = "";
+let lengthText = "";
+let codingText = "";
+
+export function readFraming(request: UwsRequest): number {
+  hostCount = 0;
+  lengthCount = 0;
+  codingCount = 0;
+  request.forEach(visitHeader);
+  if (hostCount !== 1 || !HOST_PATTERN.test(hostText)) return FRAMING_AMBIGUOUS;
+  if (lengthCount === 0 && codingCount === 0) return FRAMING_NO_BODY;
+  if (lengthCount + codingCount !== 1) return FRAMING_AMBIGUOUS;
+  if (codingCount === 1) {
+    return codingText.toLowerCase() === "chunked" ? FRAMING_CHUNKED : FRAMING_AMBIGUOUS;
+  }
+  return LENGTH_PATTERN.test(lengthText) ? Number(lengthText) : FRAMING_AMBIGUOUS;
+}
+
+function visitHeader(name: string, value: string): void {
+  switch (name.length) {
+    case 4:
+      if (name !== "host") return;
+      hostCount += 1;
+      hostText = value;
+      return;
+    case 14:
+      if (name !== "content-length") return;
+      lengthCount += 1;
+      lengthText = value;
+      return;
+    case 17:
+      if (name !== "transfer-encoding") return;
+      codingCount += 1;
+      codingText = value;
+      return;
+    default:
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * Many partitions, one append: everything admitted since the last append becomes one entry.
+ *
+ * Workflow: enqueue → (log idle, end of this tick) → build the entry → append, single flight → committed: hand each
+ * section its position, in the order of admission → next entry.
+ * Safety: nothing is applied, shown or answered before its append is committed.
+ * Invariant: after an outcome other than committed or log_full nothing is ever appended again; sections of the entry in
+ * flight end `unknown`, those behind it `none`.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+import { assert } from "../runtime/assert.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Random } from "../runtime/random.ts";
+import { ENTRY_HEADER_BYTES, sealEnvelope } from "../wal/entry-codec.ts";
+import type { AppendOutcome, NodeLog } from "../wal/node-log.ts";
+
+/** An entry is closed at this size; one section may be larger than the room left, never larger than this. */
+export const ENTRY_BODY_BYTES_MAX: number = 512 * 1024;
+
+export interface CommittedEntry {
+  readonly incarnation: number;
+  readonly sequence: number;
+  readonly timeMs: number;
+}
+
+/** One partition's share of an entry. */
+export interface Section {
+  /** Bytes that `encodeInto` will write, at most ENTRY_BODY_BYTES_MAX. */
+  readonly encodedBytes: number;
+  /** Events in it, for metrics and limits. */
+  readonly eventCount: number;
+  encodeInto(bytes: Uint8Array, at: number): void;
+  committed(entry: CommittedEntry): void;
+  failed(error: CatchallError): void;
+}
+
+export interface GroupCommitObserver {
+  /** After each committed append. */
+  appended(durationMs: number, eventCount: number): void;
+  /** The log can't be appended to any more: stop serving. */
+  logFailed(reason: string): void;
+}
+
+export interface GroupCommitOptions {
+  readonly log: NodeLog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly incarnation: number;
+  /** Checksum that the first entry is chained to. */
+  readonly chainSeed: number;
+  /** Entry times never go back, not over a restart either. */
+  readonly timeMsMin: number;
+  readonly observer: GroupCommitObserver;
+}
+
+export class GroupCommit {
+  readonly #options: GroupCommitOptions;
+  readonly #buffer: Uint8Array = new Uint8Array(ENTRY_HEADER_BYTES + ENTRY_BODY_BYTES_MAX);
+  #queue: Section[] = [];
+  #isBusy = false;
+  #isPumpDue = false;
+  #failure: CatchallError | null = null;
+  #previousCrc: number;
+  #timeMs: number;
+  #sequence = 0;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(options: GroupCommitOptions) {
+    this.#options = options;
+    this.#previousCrc = options.chainSeed;
+    this.#timeMs = options.timeMsMin;
+  }
+
+  /** Sequence of the last committed entry. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** The time that an entry appended now would carry. */
+  nowMs(): number {
+    return Math.max(this.#timeMs, this.#options.clock.wallMs());
+  }
+
+  enqueue(section: Section): void {
+    if (this.#failure !== null) {
+      section.failed(this.#failure);
+      return;
+    }
+    this.#queue.push(section);
+    if (this.#isBusy || this.#isPumpDue) return;
+    // A microtask: sections that are admitted in the same tick share the entry.
+    this.#isPumpDue = true;
+    queueMicrotask(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
+  }
+
+  /** Resolves once everything enqueued so far has ended. */
+  async drained(): Promise<void> {
+    if (this.#queue.length === 0 && !this.#isBusy) return;
+    await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  #pump(): void {
+    if (this.#isBusy) return;
+    if (this.#queue.length === 0 || this.#failure !== null) {
+      for (const resolve of this.#idleWaiters.splice(0)) resolve();
+      return;
+    }
+    this.#isBusy = true;
+    const { sections, length, eventCount } = this.#takeEntry();
+    const entry: CommittedEntry = {
+      incarnation: this.#options.incarnation,
+      sequence: this.#sequence + 1,
+      timeMs: this.nowMs(),
+    };
+    const bytes = this.#buffer.subarray(0, length);
+    const crc = sealEnvelope(
+      bytes,
+      { kind: 0, nonce: this.#options.random.uint32(), ...entry },
+      this.#previousCrc,
+    );
+    const startedMs = this.#options.clock.monotonicMs();
+    void this.#options.log.append(bytes, this.#sequence).then((outcome) => {
+      if (outcome.kind === "committed") {
+        this.#sequence = entry.sequence;
+        this.#timeMs = entry.timeMs;
+        this.#previousCrc = crc;
+        this.#options.observer.appended(
+          this.#options.clock.monotonicMs() - startedMs,
+          eventCount,
+        );
+        for (const section of sections) section.committed(entry);
+      } else {
+        this.#settleFailure(sections, outcome);
+      }
+      this.#isBusy = false;
+      this.#pump();
+    });
+  }
+
+  /** Moves sections from the queue into the buffer until the entry is full. */
+  #takeEntry(): { sections: readonly Section[]; length: number; eventCount: number } {
+    let length = ENTRY_HEADER_BYTES;
+    let eventCount = 0;
+    let taken = 0;
+    while (taken < this.#queue.length) {
+      const section = this.#queue[taken] as Section;
+      if (length + section.encodedBytes > this.#buffer.length) break;
+      section.encodeInto(this.#buffer, length);
+      length += section.encodedBytes;
+      eventCount += section.eventCount;
+      taken++;
+    }
+    assert(taken > 0, "a section is larger than an entry");
+    const sections = taken === this.#queue.length ? this.#queue : this.#queue.slice(0, taken);
+    this.#queue = taken === this.#queue.length ? [] : this.#queue.slice(taken);
+    return { sections, length, eventCount };
+  }
+
+  #settleFailure(
+    sections: readonly Section[],
+    outcome: Exclude<AppendOutcome, { kind: "committed" }>,
+  ): void {
+    if (outcome.kind === "notApplied") {
+      const error = new CatchallError(outcome.code, outcome.reason);
+      for (const section of sections) section.failed(error);
+      return;
+    }
+    this.#failure = new CatchallError("log_failed", outcome.reason);
+    const error =
+      outcome.kind === "unknown"
+        ? new CatchallError("outcome_unknown", outcome.reason)
+        : this.#failure;
+    for (const section of sections) section.failed(error);
+    for (const section of this.#queue.splice(0)) section.failed(this.#failure);
+    this.#options.observer.logFailed(outcome.reason);
+  }
+}

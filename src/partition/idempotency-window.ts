@@ -1,0 +1,203 @@
+/**
+ * Which keys were counted, and for how long that is promised. Keys lie in buckets by the time of their entry; a whole
+ * bucket is forgotten once its youngest possible key is older than the window, so a key counts once for at least the
+ * window and at most a tenth longer.
+ * Invariant: only applied (durable) keys are here; keys in flight are the actor's `pendingKeys`.
+ * A bucket is open addressing over five words a key (16-byte key, fingerprint, never 0): 29 to 57 bytes a key.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+
+const WORDS = 5;
+const BUCKETS_PER_WINDOW = 10;
+const SLOTS_MIN = 64;
+const LOAD_MAX = 0.7;
+
+/** The keys that one node may hold, shared by its partitions. */
+export interface KeyBudget {
+  used: number;
+  /** Keys in flight: admitted, not yet durable. */
+  pending: number;
+  readonly max: number;
+}
+
+export class IdempotencyWindow {
+  readonly #windowMs: number;
+  readonly #bucketMs: number;
+  readonly #budget: KeyBudget;
+  /** Ascending by start. */
+  #buckets: KeyBucket[] = [];
+
+  constructor(windowMs: number, budget: KeyBudget) {
+    this.#windowMs = windowMs;
+    this.#bucketMs = Math.max(1, Math.ceil(windowMs / BUCKETS_PER_WINDOW));
+    this.#budget = budget;
+  }
+
+  /** Fingerprint of the event that was counted under this key, 0 when none is remembered. */
+  find(k0: number, k1: number, k2: number, k3: number): number {
+    for (let i = this.#buckets.length - 1; i >= 0; i--) {
+      const fingerprint = (this.#buckets[i] as KeyBucket).find(k0, k1, k2, k3);
+      if (fingerprint !== 0) return fingerprint;
+    }
+    return 0;
+  }
+
+  /** Remembers a key that was applied at `timeMs`. */
+  add(k0: number, k1: number, k2: number, k3: number, fingerprint: number, timeMs: number): void {
+    const start = Math.floor(timeMs / this.#bucketMs) * this.#bucketMs;
+    if (this.#bucketAt(start).add(k0, k1, k2, k3, fingerprint)) this.#budget.used++;
+  }
+
+  /** Forgets buckets that ended more than the window before `timeMs`. */
+  expire(timeMs: number): void {
+    while (this.#buckets.length > 0) {
+      const oldest = this.#buckets[0] as KeyBucket;
+      if (oldest.startMs + this.#bucketMs + this.#windowMs > timeMs) return;
+      this.#budget.used -= oldest.count;
+      this.#buckets.shift();
+    }
+  }
+
+  get count(): number {
+    return this.#buckets.reduce((sum, bucket) => sum + bucket.count, 0);
+  }
+
+  /** Starts of all buckets, ms. */
+  bucketStarts(): number[] {
+    return this.#buckets.map((bucket) => bucket.startMs);
+  }
+
+  /** Starts of the buckets that changed since they were last encoded. */
+  dirtyBuckets(): number[] {
+    return this.#buckets.filter((bucket) => bucket.isDirty).map((bucket) => bucket.startMs);
+  }
+
+  /** Image of one bucket: its keys, 20 bytes each. Clears its dirty mark. */
+  encodeBucket(startMs: number): Uint8Array {
+    const bucket = this.#bucketAt(startMs);
+    bucket.isDirty = false;
+    return bucket.encode();
+  }
+
+  /** Throws `checkpoint_damaged` unless the bytes are whole keys. */
+  decodeBucket(startMs: number, bytes: Uint8Array): void {
+    if (bytes.length % (WORDS * 4) !== 0) {
+      throw new CatchallError("checkpoint_damaged", "A page of idempotency keys is cut short");
+    }
+    const bucket = this.#bucketAt(startMs);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at < bytes.length; at += WORDS * 4) {
+      const added = bucket.add(
+        view.getUint32(at, true),
+        view.getUint32(at + 4, true),
+        view.getUint32(at + 8, true),
+        view.getUint32(at + 12, true),
+        view.getUint32(at + 16, true),
+      );
+      if (added) this.#budget.used++;
+    }
+    bucket.isDirty = false;
+  }
+
+  #bucketAt(startMs: number): KeyBucket {
+    for (let i = this.#buckets.length - 1; i >= 0; i--) {
+      const bucket = this.#buckets[i] as KeyBucket;
+      if (bucket.startMs === startMs) return bucket;
+      if (bucket.startMs < startMs) break;
+    }
+    const created = new KeyBucket(startMs);
+    this.#buckets.push(created);
+    this.#buckets.sort((a, b) => a.startMs - b.startMs);
+    return created;
+  }
+}
+
+class KeyBucket {
+  readonly startMs: number;
+  count = 0;
+  isDirty = true;
+  #slots: Uint32Array = new Uint32Array(SLOTS_MIN * WORDS);
+
+  constructor(startMs: number) {
+    this.startMs = startMs;
+  }
+
+  find(k0: number, k1: number, k2: number, k3: number): number {
+    return this.#slots[this.#probe(this.#slots, k0, k1, k2, k3) + 4] as number;
+  }
+
+  /** False when the key was there already. */
+  add(k0: number, k1: number, k2: number, k3: number, fingerprint: number): boolean {
+    if ((this.count + 1) * WORDS > this.#slots.length * LOAD_MAX) this.#grow();
+    const at = this.#probe(this.#slots, k0, k1, k2, k3);
+    if (this.#slots[at + 4] !== 0) return false;
+    put(this.#slots, at, k0, k1, k2, k3, fingerprint);
+    this.count++;
+    this.isDirty = true;
+    return true;
+  }
+
+  encode(): Uint8Array {
+    const bytes = new Uint8Array(this.count * WORDS * 4);
+    const view = new DataView(bytes.buffer);
+    let at = 0;
+    for (let slot = 0; slot < this.#slots.length; slot += WORDS) {
+      if (this.#slots[slot + 4] === 0) continue;
+      for (let word = 0; word < WORDS; word++, at += 4) {
+        view.setUint32(at, this.#slots[slot + word] as number, true);
+      }
+    }
+    return bytes;
+  }
+
+  #grow(): void {
+    const grown = new Uint32Array(this.#slots.length * 2);
+    const old = this.#slots;
+    for (let slot = 0; slot < old.length; slot += WORDS) {
+      const fingerprint = old[slot + 4] as number;
+      if (fingerprint === 0) continue;
+      const k0 = old[slot] as number;
+      const k1 = old[slot + 1] as number;
+      const k2 = old[slot + 2] as number;
+      const k3 = old[slot + 3] as number;
+      put(grown, this.#probe(grown, k0, k1, k2, k3), k0, k1, k2, k3, fingerprint);
+    }
+    this.#slots = grown;
+  }
+
+  /** Index of the key's first word, or of the free slot where it would go. The key is a hash: k0 is its position. */
+  #probe(slots: Uint32Array, k0: number, k1: number, k2: number, k3: number): number {
+    const count = slots.length / WORDS;
+    let slot = (k0 >>> 0) & (count - 1);
+    for (;;) {
+      const at = slot * WORDS;
+      if (slots[at + 4] === 0) return at;
+      if (
+        slots[at] === k0 >>> 0 &&
+        slots[at + 1] === k1 >>> 0 &&
+        slots[at + 2] === k2 >>> 0 &&
+        slots[at + 3] === k3 >>> 0
+      ) {
+        return at;
+      }
+      slot = (slot + 1) & (count - 1);
+    }
+  }
+}
+
+function put(
+  slots: Uint32Array,
+  at: number,
+  k0: number,
+  k1: number,
+  k2: number,
+  k3: number,
+  fingerprint: number,
+): void {
+  slots[at] = k0;
+  slots[at + 1] = k1;
+  slots[at + 2] = k2;
+  slots[at + 3] = k3;
+  slots[at + 4] = fingerprint;
+}

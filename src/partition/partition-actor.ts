@@ -1,0 +1,284 @@
+/**
+ * The single writer of one hash range: admit → (group commit) → apply → reply. Start reading here.
+ *
+ * Workflow of a sub-batch: serving? → producer sequence next? → keys seen or pending? → section → committed → counters,
+ * producers, keys → the sub-batch is settled.
+ * Safety: the sub-batch is settled only after its section was applied; a read sees exactly what was applied.
+ * A duplicate of a key in flight joins the queue behind it, so that it is answered no earlier than the first.
+ */
+
+import type { CommittedEntry, GroupCommit, Section } from "../commit/group-commit.ts";
+import { CatchallError } from "../model/errors.ts";
+import {
+  isKeyed,
+  type RecordWriter,
+  readUint32,
+  recordEnd,
+  recordFingerprint,
+  recordKeyStart,
+  RecordWriter as Records,
+} from "../model/event-records.ts";
+import type { KeyBudget } from "./idempotency-window.ts";
+import type { PartitionState } from "./partition-state.ts";
+import {
+  type Change,
+  EVENTS_HEADER_BYTES,
+  encodeChange,
+  SECTION_EVENTS,
+  SECTION_HEADER_BYTES,
+  writeEventsHeader,
+  writeSectionHeader,
+} from "./section-codec.ts";
+
+/** What became of a keyed record, in the order of the keyed records. */
+export const KEY_COUNTED = 0;
+export const KEY_REPLAYED = 1;
+export const KEY_REUSED = 2;
+export const KEY_WINDOW_FULL = 3;
+
+/** Events of one ingress for one partition; one is in flight at a time. */
+export interface SubBatch {
+  readonly producer: number;
+  readonly producerSequence: number;
+  readonly records: RecordWriter;
+  readonly eventCount: number;
+  /** Durable and applied. `keys`: one KEY_… a keyed record; null without keyed records. */
+  committed(keys: Uint8Array | null): void;
+  failed(error: CatchallError): void;
+}
+
+export interface PartitionActorOptions {
+  readonly state: PartitionState;
+  readonly epoch: number;
+  readonly commit: GroupCommit;
+  readonly keyBudget: KeyBudget;
+  /** Null while this node may serve; checked in the same tick as every admission and read. */
+  readonly refusal: () => CatchallError | null;
+}
+
+export class PartitionActor {
+  readonly state: PartitionState;
+  readonly epoch: number;
+  readonly #commit: GroupCommit;
+  readonly #keyBudget: KeyBudget;
+  readonly #refusal: () => CatchallError | null;
+  /** Fingerprints of keys that are in flight, by key. */
+  readonly #pendingKeys: Map<string, number> = new Map();
+  /** Last admitted sequence of each producer. */
+  readonly #admitted: Map<number, number> = new Map();
+
+  constructor(options: PartitionActorOptions) {
+    this.state = options.state;
+    this.epoch = options.epoch;
+    this.#commit = options.commit;
+    this.#keyBudget = options.keyBudget;
+    this.#refusal = options.refusal;
+  }
+
+  admit(batch: SubBatch): void {
+    const refusal = this.#refusal() ?? this.#sequenceError(batch);
+    if (refusal !== null) {
+      batch.failed(refusal);
+      return;
+    }
+    this.#admitted.set(batch.producer, batch.producerSequence);
+    if (batch.records.keyedCount === 0) {
+      this.#commit.enqueue(new EventsSection(this, batch, batch.records, null));
+      return;
+    }
+    const { records, keys } = this.#admitKeys(batch.records);
+    this.#commit.enqueue(new EventsSection(this, batch, records, keys));
+  }
+
+  /** Appends an operator's change; resolves once it is durable and applied. */
+  change(change: Change): Promise<void> {
+    const refusal = this.#refusal();
+    if (refusal !== null) return Promise.reject(refusal);
+    return new Promise((resolve, reject) => {
+      this.#commit.enqueue(new ChangeSection(this, change, resolve, reject));
+    });
+  }
+
+  /** Throws unless a read may be answered in this very tick. */
+  assertReadable(): void {
+    const refusal = this.#refusal();
+    if (refusal !== null) throw refusal;
+  }
+
+  /** Called by a section when its entry is durable. */
+  applyEvents(batch: SubBatch, records: RecordWriter, entry: CommittedEntry): void {
+    this.state.advance(this.epoch, entry);
+    this.state.applyEvents(records.bytes, 0, records.count, entry.timeMs);
+    this.state.applyProducer(batch.producer, batch.producerSequence);
+  }
+
+  applyChange(change: Change, entry: CommittedEntry): void {
+    this.state.advance(this.epoch, entry);
+    this.state.applyChange(change, entry.timeMs);
+  }
+
+  /** Called by a section that ended, either way. */
+  forgetPendingKeys(records: RecordWriter): void {
+    if (records.keyedCount === 0) return;
+    for (let at = 0; at < records.length; at = recordEnd(records.bytes, at)) {
+      if (!isKeyed(records.bytes, at)) continue;
+      if (this.#pendingKeys.delete(keyText(records.bytes, at))) this.#keyBudget.pending--;
+    }
+  }
+
+  /** A refused append leaves the producer's sequence free for the next try. */
+  forgetAdmission(batch: SubBatch): void {
+    this.#admitted.set(batch.producer, batch.producerSequence - 1);
+  }
+
+  #sequenceError(batch: SubBatch): CatchallError | null {
+    const last =
+      this.#admitted.get(batch.producer) ?? this.state.producers.get(batch.producer) ?? 0;
+    if (batch.producerSequence === last + 1) return null;
+    return new CatchallError("internal", "A producer's sequence has a gap");
+  }
+
+  #admitKeys(all: RecordWriter): { records: RecordWriter; keys: Uint8Array } {
+    const records = new Records();
+    const keys = new Uint8Array(all.keyedCount);
+    let keyed = 0;
+    for (let at = 0; at < all.length; ) {
+      const end = recordEnd(all.bytes, at);
+      if (!isKeyed(all.bytes, at)) {
+        records.copy(all.bytes, at, end);
+      } else {
+        const verdict = this.#admitKey(all.bytes, at);
+        keys[keyed++] = verdict;
+        if (verdict === KEY_COUNTED) records.copy(all.bytes, at, end);
+      }
+      at = end;
+    }
+    return { records, keys };
+  }
+
+  #admitKey(bytes: Uint8Array, at: number): number {
+    const fingerprint = recordFingerprint(bytes, at);
+    const text = keyText(bytes, at);
+    const key = recordKeyStart(at);
+    const known =
+      this.#pendingKeys.get(text) ??
+      this.state.window.find(
+        readUint32(bytes, key),
+        readUint32(bytes, key + 4),
+        readUint32(bytes, key + 8),
+        readUint32(bytes, key + 12),
+      );
+    if (known !== 0) return known === fingerprint ? KEY_REPLAYED : KEY_REUSED;
+    if (isFull(this.#keyBudget)) return KEY_WINDOW_FULL;
+    this.#pendingKeys.set(text, fingerprint);
+    this.#keyBudget.pending++;
+    return KEY_COUNTED;
+  }
+}
+
+function isFull(budget: KeyBudget): boolean {
+  return budget.used + budget.pending >= budget.max;
+}
+
+/** The 16 bytes of a key as a string: a map key without collisions. */
+function keyText(bytes: Uint8Array, at: number): string {
+  const key = recordKeyStart(at);
+  return Buffer.from(bytes.buffer, bytes.byteOffset + key, 16).toString("latin1");
+}
+
+class EventsSection implements Section {
+  readonly encodedBytes: number;
+  readonly eventCount: number;
+  readonly #actor: PartitionActor;
+  readonly #batch: SubBatch;
+  readonly #records: RecordWriter;
+  readonly #keys: Uint8Array | null;
+
+  constructor(
+    actor: PartitionActor,
+    batch: SubBatch,
+    records: RecordWriter,
+    keys: Uint8Array | null,
+  ) {
+    this.#actor = actor;
+    this.#batch = batch;
+    this.#records = records;
+    this.#keys = keys;
+    this.eventCount = batch.eventCount;
+    this.encodedBytes = SECTION_HEADER_BYTES + EVENTS_HEADER_BYTES + records.length;
+  }
+
+  encodeInto(bytes: Uint8Array, at: number): void {
+    const records = this.#records;
+    writeSectionHeader(bytes, at, {
+      partition: this.#actor.state.partition,
+      kind: SECTION_EVENTS,
+      epoch: this.#actor.epoch,
+      payloadBytes: EVENTS_HEADER_BYTES + records.length,
+    });
+    writeEventsHeader(bytes, at + SECTION_HEADER_BYTES, {
+      producer: this.#batch.producer,
+      producerSequence: this.#batch.producerSequence,
+      recordCount: records.count,
+    });
+    bytes.set(
+      records.bytes.subarray(0, records.length),
+      at + SECTION_HEADER_BYTES + EVENTS_HEADER_BYTES,
+    );
+  }
+
+  committed(entry: CommittedEntry): void {
+    this.#actor.applyEvents(this.#batch, this.#records, entry);
+    this.#actor.forgetPendingKeys(this.#records);
+    this.#batch.committed(this.#keys);
+  }
+
+  failed(error: CatchallError): void {
+    this.#actor.forgetPendingKeys(this.#records);
+    this.#actor.forgetAdmission(this.#batch);
+    this.#batch.failed(error);
+  }
+}
+
+class ChangeSection implements Section {
+  readonly encodedBytes: number;
+  readonly eventCount = 0;
+  readonly #actor: PartitionActor;
+  readonly #change: Change;
+  readonly #payload: Uint8Array;
+  readonly #resolve: () => void;
+  readonly #reject: (error: CatchallError) => void;
+
+  constructor(
+    actor: PartitionActor,
+    change: Change,
+    resolve: () => void,
+    reject: (error: CatchallError) => void,
+  ) {
+    this.#actor = actor;
+    this.#change = change;
+    this.#payload = encodeChange(change);
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.encodedBytes = SECTION_HEADER_BYTES + this.#payload.length;
+  }
+
+  encodeInto(bytes: Uint8Array, at: number): void {
+    writeSectionHeader(bytes, at, {
+      partition: this.#actor.state.partition,
+      kind: this.#change.kind,
+      epoch: this.#actor.epoch,
+      payloadBytes: this.#payload.length,
+    });
+    bytes.set(this.#payload, at + SECTION_HEADER_BYTES);
+  }
+
+  committed(entry: CommittedEntry): void {
+    this.#actor.applyChange(this.#change, entry);
+    this.#resolve();
+  }
+
+  failed(error: CatchallError): void {
+    this.#reject(error);
+  }
+}

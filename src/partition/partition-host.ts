@@ -1,0 +1,209 @@
+/**
+ * The partitions of one node: routes a sub-batch or a read to its actor, and answers what spans all of them (totals,
+ * listing, rule).
+ * Invariant: every answer is taken from memory in one synchronous step, after the check that this node may serve.
+ */
+
+import type { DomainName } from "../model/domain-name.ts";
+import { DomainParser } from "../model/domain-name.ts";
+import { CatchallError } from "../model/errors.ts";
+import { firstPageOf, PAGES, partitionOf } from "../model/partition-id.ts";
+import { reasonOf, type Rule, STATUS_NAMES, STATUS_UNSEEN, type StatusName } from "../model/status.ts";
+import type { Timers } from "../runtime/timers.ts";
+import type { PartitionActor, SubBatch } from "./partition-actor.ts";
+import type { Override } from "./partition-state.ts";
+
+/** Pages that a listing walks before it lets other work run. */
+const PAGES_PER_SLICE = 128;
+
+/** A domain as the owner knows it. Times are ms, 0 when never. */
+export interface DomainReading {
+  readonly domain: string;
+  readonly status: StatusName;
+  readonly reason: string;
+  readonly delivered: number;
+  readonly bounced: number;
+  readonly threshold: number;
+  readonly firstSeenMs: number;
+  readonly lastSeenMs: number;
+  readonly statusSinceMs: number;
+  readonly override: Override | undefined;
+}
+
+export interface HostTotals {
+  readonly delivered: number;
+  readonly bounced: number;
+  /** By status code: unseen, unknown, catch-all, not catch-all. */
+  readonly byStatus: readonly [number, number, number, number];
+  readonly tableBytes: number;
+}
+
+/** Where a listing goes on: after `name` in `page`. */
+export interface ListingPlace {
+  readonly page: number;
+  readonly name: string;
+}
+
+export class PartitionHost {
+  readonly partitions: number;
+  readonly #actors: readonly PartitionActor[];
+  readonly #timers: Timers;
+  readonly #parser = new DomainParser();
+
+  constructor(actors: readonly PartitionActor[], timers: Timers) {
+    this.#actors = actors;
+    this.partitions = actors.length;
+    this.#timers = timers;
+  }
+
+  get actors(): readonly PartitionActor[] {
+    return this.#actors;
+  }
+
+  deliver(partition: number, batch: SubBatch): void {
+    (this.#actors[partition] as PartitionActor).admit(batch);
+  }
+
+  /** The actor that owns a domain, and the domain's hash. */
+  actorOf(domain: DomainName): { readonly actor: PartitionActor; readonly hash: number } {
+    this.#parser.parseText(domain, false);
+    const hash = this.#parser.hash;
+    return { actor: this.#actors[partitionOf(hash, this.partitions)] as PartitionActor, hash };
+  }
+
+  /** Throws CatchallError when this node may not answer now. */
+  read(domain: DomainName): DomainReading {
+    const { actor } = this.actorOf(domain);
+    actor.assertReadable();
+    const entry = actor.state.find(domain);
+    return entry < 0 ? unseen(domain, actor.state.rule) : reading(actor, entry, domain);
+  }
+
+  totals(): HostTotals {
+    const byStatus: [number, number, number, number] = [0, 0, 0, 0];
+    let delivered = 0;
+    let bounced = 0;
+    let tableBytes = 0;
+    for (const { state } of this.#actors) {
+      const totals = state.table.totals;
+      delivered += totals.delivered;
+      bounced += totals.bounced;
+      for (const code of [0, 1, 2, 3] as const) byStatus[code] += totals.byStatus[code];
+      tableBytes += state.table.bytes;
+    }
+    return { delivered, bounced, byStatus, tableBytes };
+  }
+
+  /**
+   * Domains in the order of page, then name. Stable under traffic: a domain never changes place.
+   * Resolves to at most `limit` readings and the place to go on, null at the end.
+   */
+  async list(
+    status: StatusName | null,
+    after: ListingPlace | null,
+    limit: number,
+  ): Promise<{ readings: DomainReading[]; next: ListingPlace | null }> {
+    const readings: DomainReading[] = [];
+    let place = after;
+    for (let page = after?.page ?? 0; page < PAGES; page++) {
+      const actor = this.#actorOfPage(page);
+      actor.assertReadable();
+      for (const { name, entry } of namesOf(actor, page)) {
+        if (place !== null && place.page === page && name <= place.name) continue;
+        const one = reading(actor, entry, name);
+        if (status !== null && one.status !== status) continue;
+        if (readings.length === limit) return { readings, next: place };
+        readings.push(one);
+        place = { page, name };
+      }
+      if (page % PAGES_PER_SLICE === PAGES_PER_SLICE - 1) await this.#nextTick();
+    }
+    return { readings, next: null };
+  }
+
+  /** [from][to] counts of the domains that would change under `rule`, one partition a tick. */
+  async tryRule(rule: Rule): Promise<number[][]> {
+    const sum = emptyTransitions();
+    for (const actor of this.#actors) {
+      actor.assertReadable();
+      addTransitions(sum, actor.state.tryRule(rule));
+      await this.#nextTick();
+    }
+    return sum;
+  }
+
+  #actorOfPage(page: number): PartitionActor {
+    const partition = Math.floor(page / (PAGES / this.partitions));
+    const actor = this.#actors[partition];
+    if (actor === undefined) throw new CatchallError("internal", "A page has no partition");
+    return actor;
+  }
+
+  #nextTick(): Promise<void> {
+    return new Promise((resolve) => this.#timers.soon(resolve));
+  }
+}
+
+export function emptyTransitions(): number[][] {
+  return [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
+}
+
+export function addTransitions(sum: number[][], more: readonly (readonly number[])[]): void {
+  for (const [from, row] of more.entries()) {
+    const into = sum[from] as number[];
+    for (const [to, count] of row.entries()) into[to] = (into[to] as number) + count;
+  }
+}
+
+/** First and one past the last page of a partition. */
+export function pageRange(partition: number, partitions: number): readonly [number, number] {
+  const first = firstPageOf(partition, partitions);
+  return [first, first + PAGES / partitions];
+}
+
+
+function namesOf(actor: PartitionActor, page: number): { name: string; entry: number }[] {
+  const table = actor.state.table;
+  const names: { name: string; entry: number }[] = [];
+  for (const entry of table.pageEntries(page)) {
+    if (table.status(entry) !== STATUS_UNSEEN) names.push({ name: table.name(entry), entry });
+  }
+  return names.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function reading(actor: PartitionActor, entry: number, domain: string): DomainReading {
+  const { table, rule } = actor.state;
+  const delivered = table.delivered(entry);
+  const bounced = table.bounced(entry);
+  const override = actor.state.overrideOf(entry);
+  return {
+    domain,
+    status: STATUS_NAMES[table.status(entry)],
+    reason:
+      override === undefined
+        ? reasonOf(rule, delivered, bounced)
+        : `override by ${override.by}: ${override.reason}`,
+    delivered,
+    bounced,
+    threshold: rule.deliveredThreshold,
+    firstSeenMs: table.firstSeenMs(entry),
+    lastSeenMs: table.lastSeenMs(entry),
+    statusSinceMs: table.statusSinceMs(entry),
+    override,
+  };
+}
+
+function unseen(domain: string, rule: Rule): DomainReading {
+  return {
+    domain,
+    status: "unknown",
+    reason: reasonOf(rule, 0, 0),
+    delivered: 0,
+    bounced: 0,
+    threshold: rule.deliveredThreshold,
+    firstSeenMs: 0,
+    lastSeenMs: 0,
+    statusSinceMs: 0,
+    override: undefined,
+  };
+}

@@ -1,0 +1,313 @@
+/**
+ * What one partition knows: counters, keys, producers, overrides and its rule. Changed only by committed entries, in
+ * order, so that replay of the log gives the same state.
+ * Invariant: a page that was restored at a later position than an entry is not changed by that entry again.
+ */
+
+import type { CheckpointPage, Position } from "../checkpoint/checkpoint-store.ts";
+import type { CommittedEntry } from "../commit/group-commit.ts";
+import type { CounterTable } from "../counters/counter-table.ts";
+import { type DomainName, DomainParser } from "../model/domain-name.ts";
+import { CatchallError } from "../model/errors.ts";
+import {
+  isKeyed,
+  readUint32,
+  recordCount,
+  recordEnd,
+  recordFingerprint,
+  recordHash,
+  recordKeyStart,
+  recordKind,
+  recordNameLength,
+  recordNameStart,
+} from "../model/event-records.ts";
+import {
+  classify,
+  type Rule,
+  STATUS_NAMES,
+  STATUS_UNSEEN,
+  type StatusCode,
+  type StatusName,
+  statusCodeOf,
+} from "../model/status.ts";
+import type { IdempotencyWindow } from "./idempotency-window.ts";
+import { type Change, SECTION_OVERRIDE, SECTION_RESET, SECTION_RULE } from "./section-codec.ts";
+
+export interface Override {
+  readonly status: StatusName;
+  readonly reason: string;
+  readonly by: string;
+  readonly atMs: number;
+}
+
+/** A status change as it is decided, before anyone turns it into text. */
+export interface StateChange {
+  readonly position: Position;
+  readonly partition: number;
+  readonly index: number;
+  readonly domain: string;
+  readonly from: StatusCode;
+  readonly to: StatusCode;
+  readonly delivered: number;
+  readonly bounced: number;
+  readonly timeMs: number;
+}
+
+export interface PartitionStateOptions {
+  readonly partition: number;
+  readonly table: CounterTable;
+  readonly window: IdempotencyWindow;
+  readonly rule: Rule;
+  /** Called for each status change while it is set; not during recovery. */
+  readonly onChange: (change: StateChange) => void;
+}
+
+interface MetaImage {
+  readonly rule: Rule;
+  readonly ruleRevision: number;
+  readonly producers: readonly (readonly [number, number])[];
+  readonly overrides: readonly (readonly [string, Override])[];
+}
+
+export class PartitionState {
+  readonly partition: number;
+  readonly table: CounterTable;
+  readonly window: IdempotencyWindow;
+  rule: Rule;
+  ruleRevision = 0;
+  position: Position = { epoch: 0, incarnation: 0, sequence: 0 };
+  /** What the last rule change did: [from][to] counts. */
+  ruleTransitions: number[][] = [];
+  /** Overrides and producers changed since they were last encoded. */
+  isMetaDirty = false;
+  /** Last committed sequence of each producer incarnation. */
+  readonly producers: Map<number, number> = new Map();
+  /** By entry of the table. */
+  readonly #overrides: Map<number, Override> = new Map();
+  readonly #pagesAhead: Map<number, Position> = new Map();
+  readonly #onChange: (change: StateChange) => void;
+  readonly #parser = new DomainParser();
+  #changeIndex = 0;
+
+  constructor(options: PartitionStateOptions) {
+    this.partition = options.partition;
+    this.table = options.table;
+    this.window = options.window;
+    this.rule = options.rule;
+    this.#onChange = options.onChange;
+  }
+
+  /** Moves to an entry; its sections are applied after this. Entries that say nothing here move it too. */
+  advance(epoch: number, entry: CommittedEntry): void {
+    this.position = { epoch, incarnation: entry.incarnation, sequence: entry.sequence };
+    this.#changeIndex = 0;
+  }
+
+  applyEvents(
+    bytes: Uint8Array,
+    start: number,
+    recordCountTotal: number,
+    timeMs: number,
+  ): void {
+    const table = this.table;
+    let at = start;
+    for (let i = 0; i < recordCountTotal; i++) {
+      const hash = recordHash(bytes, at);
+      if (isKeyed(bytes, at)) this.#applyKey(bytes, at, timeMs);
+      if (this.#pagesAhead.size === 0 || !this.#isPageAhead(hash)) {
+        const nameStart = recordNameStart(bytes, at);
+        const entry = table.findOrInsert(hash, bytes, nameStart, recordNameLength(bytes, at));
+        if (entry < 0) throw new CatchallError("table_full");
+        table.add(entry, recordKind(bytes, at), recordCount(bytes, at), timeMs);
+        this.#reclassify(entry, timeMs);
+      }
+      at = recordEnd(bytes, at);
+    }
+    this.window.expire(timeMs);
+  }
+
+  applyProducer(producer: number, sequence: number): void {
+    this.producers.set(producer, sequence);
+  }
+
+  applyChange(change: Change, timeMs: number): void {
+    switch (change.kind) {
+      case SECTION_RULE:
+        this.rule = change.rule;
+        this.ruleRevision = change.revision;
+        this.isMetaDirty = true;
+        this.ruleTransitions = this.tryRule(change.rule);
+        for (let entry = 0; entry < this.table.entryCount; entry++) {
+          if (this.table.status(entry) !== STATUS_UNSEEN) this.#reclassify(entry, timeMs);
+        }
+        return;
+      case SECTION_OVERRIDE:
+        this.#applyOverride(change, timeMs);
+        return;
+      case SECTION_RESET:
+        this.#applyReset(change.domain, timeMs);
+    }
+  }
+
+  /** Entry of a domain in the table, -1 when never seen. */
+  find(domain: DomainName): number {
+    this.#parser.parseText(domain, false);
+    const { hash, bytes, length } = this.#parser;
+    return this.table.find(hash, bytes, 0, length);
+  }
+
+  overrideOf(entry: number): Override | undefined {
+    return this.#overrides.get(entry);
+  }
+
+  /** How many domains would change, and to what, under another rule: [from][to] counts. */
+  tryRule(rule: Rule): number[][] {
+    const counts = [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
+    for (let entry = 0; entry < this.table.entryCount; entry++) {
+      const from = this.table.status(entry);
+      if (from === STATUS_UNSEEN || this.#overrides.has(entry)) continue;
+      const to = classify(rule, this.table.delivered(entry), this.table.bounced(entry));
+      const row = counts[from] as number[];
+      if (to !== from) row[to] = (row[to] as number) + 1;
+    }
+    return counts;
+  }
+
+  encodeMeta(): Uint8Array {
+    this.isMetaDirty = false;
+    const image: MetaImage = {
+      rule: this.rule,
+      ruleRevision: this.ruleRevision,
+      producers: [...this.producers],
+      overrides: [...this.#overrides].map(([entry, o]) => [this.table.name(entry), o] as const),
+    };
+    return new TextEncoder().encode(JSON.stringify(image));
+  }
+
+  /** Takes one page of a checkpoint; `watermark` is what its manifest covers. */
+  restorePage(page: CheckpointPage, watermark: Position): void {
+    switch (page.kind) {
+      case "counters":
+        this.table.decodePage(page.id, page.bytes);
+        if (isAfter(page.position, watermark)) this.#pagesAhead.set(page.id, page.position);
+        return;
+      case "keys":
+        this.window.decodeBucket(page.id, page.bytes);
+        return;
+      case "meta":
+        this.#restoreMeta(page.bytes);
+    }
+  }
+
+  /** Recovery is over: from now on every entry changes every page. */
+  endRecovery(): void {
+    this.#pagesAhead.clear();
+  }
+
+  #restoreMeta(bytes: Uint8Array): void {
+    let image: MetaImage;
+    try {
+      image = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as MetaImage;
+    } catch (error) {
+      throw new CatchallError("checkpoint_damaged", "A meta page cannot be read", {
+        cause: error,
+      });
+    }
+    this.rule = image.rule;
+    this.ruleRevision = image.ruleRevision;
+    for (const [producer, sequence] of image.producers) this.producers.set(producer, sequence);
+    for (const [domain, override] of image.overrides) {
+      this.#overrides.set(this.#findOrInsert(domain as DomainName), override);
+    }
+  }
+
+  #applyReset(domain: DomainName, timeMs: number): void {
+    const entry = this.find(domain);
+    if (entry < 0 || this.#isPageAhead(this.#parser.hash)) return;
+    const from = this.table.status(entry);
+    const override = this.#overrides.get(entry);
+    this.table.reset(entry);
+    if (override !== undefined) {
+      this.table.setStatus(entry, statusCodeOf(override.status), timeMs);
+    }
+    this.#announce(entry, from, this.table.status(entry), timeMs);
+  }
+
+  #applyOverride(change: Change & { kind: typeof SECTION_OVERRIDE }, timeMs: number): void {
+    this.isMetaDirty = true;
+    const entry = this.#findOrInsert(change.domain);
+    if (change.override === null) {
+      this.#overrides.delete(entry);
+      if (this.#isPageAhead(this.#parser.hash)) return;
+      const from = this.table.status(entry);
+      if (this.table.firstSeenMs(entry) !== 0) this.#reclassify(entry, timeMs);
+      else {
+        this.table.reset(entry);
+        this.#announce(entry, from, STATUS_UNSEEN, timeMs);
+      }
+      return;
+    }
+    this.#overrides.set(entry, { ...change.override, by: change.by, atMs: timeMs });
+    if (!this.#isPageAhead(this.#parser.hash)) this.#reclassify(entry, timeMs);
+  }
+
+  #findOrInsert(domain: DomainName): number {
+    this.#parser.parseText(domain, false);
+    const { hash, bytes, length } = this.#parser;
+    const entry = this.table.findOrInsert(hash, bytes, 0, length);
+    if (entry < 0) throw new CatchallError("table_full");
+    return entry;
+  }
+
+  #applyKey(bytes: Uint8Array, at: number, timeMs: number): void {
+    const key = recordKeyStart(at);
+    this.window.add(
+      readUint32(bytes, key),
+      readUint32(bytes, key + 4),
+      readUint32(bytes, key + 8),
+      readUint32(bytes, key + 12),
+      recordFingerprint(bytes, at),
+      timeMs,
+    );
+  }
+
+  #reclassify(entry: number, timeMs: number): void {
+    const table = this.table;
+    const from = table.status(entry);
+    const override = this.#overrides.size === 0 ? undefined : this.#overrides.get(entry);
+    const to =
+      override === undefined
+        ? classify(this.rule, table.delivered(entry), table.bounced(entry))
+        : statusCodeOf(override.status);
+    if (to === from) return;
+    table.setStatus(entry, to, timeMs);
+    this.#announce(entry, from, to, timeMs);
+  }
+
+  #announce(entry: number, from: StatusCode, to: StatusCode, timeMs: number): void {
+    if (STATUS_NAMES[from] === STATUS_NAMES[to]) return;
+    const table = this.table;
+    this.#onChange({
+      position: this.position,
+      partition: this.partition,
+      index: this.#changeIndex++,
+      domain: table.name(entry),
+      from,
+      to,
+      delivered: table.delivered(entry),
+      bounced: table.bounced(entry),
+      timeMs,
+    });
+  }
+
+  #isPageAhead(hash: number): boolean {
+    if (this.#pagesAhead.size === 0) return false;
+    const ahead = this.#pagesAhead.get(hash >>> 16);
+    return ahead !== undefined && !isAfter(this.position, ahead);
+  }
+}
+
+/** Positions order by epoch, then sequence, within one partition. */
+export function isAfter(a: Position, b: Position): boolean {
+  return a.epoch > b.epoch || (a.epoch === b.epoch && a.sequence > b.sequence);
+}

@@ -1,0 +1,146 @@
+/**
+ * Sections: what one log entry says about one partition (little-endian):
+ *   u16 partition · u8 kind · u8 0 · u32 epoch · u32 payload bytes · payload.
+ * An `events` payload is f64 producer incarnation · f64 producer sequence · u32 record count · u32 0 · records
+ * (model/event-records.ts). Every other payload is JSON, since those are rare and read by people.
+ * Safety: bytes from a log or a peer are parsed here, never trusted; damage is an error, not an assertion.
+ */
+
+import type { DomainName } from "../model/domain-name.ts";
+import { CatchallError } from "../model/errors.ts";
+import { readUint32, recordsError, writeUint32 } from "../model/event-records.ts";
+import type { Rule, StatusName } from "../model/status.ts";
+
+export const SECTION_HEADER_BYTES = 12;
+export const EVENTS_HEADER_BYTES = 24;
+
+export const SECTION_EVENTS = 1;
+export const SECTION_OVERRIDE = 2;
+export const SECTION_RESET = 3;
+export const SECTION_RULE = 4;
+
+/** A change that an operator made, as it is written and replayed. */
+export type Change =
+  | {
+      readonly kind: typeof SECTION_OVERRIDE;
+      readonly domain: DomainName;
+      /** Null removes the override. */
+      readonly override: { readonly status: StatusName; readonly reason: string } | null;
+      readonly by: string;
+    }
+  | { readonly kind: typeof SECTION_RESET; readonly domain: DomainName; readonly by: string }
+  | {
+      readonly kind: typeof SECTION_RULE;
+      readonly rule: Rule;
+      readonly revision: number;
+      readonly by: string;
+    };
+
+export interface SectionView {
+  readonly partition: number;
+  readonly kind: number;
+  readonly epoch: number;
+  readonly payloadStart: number;
+  readonly payloadEnd: number;
+}
+
+export interface EventsView {
+  readonly producer: number;
+  readonly producerSequence: number;
+  readonly recordCount: number;
+  readonly recordsStart: number;
+  readonly recordsEnd: number;
+}
+
+export function writeSectionHeader(
+  bytes: Uint8Array,
+  at: number,
+  section: { partition: number; kind: number; epoch: number; payloadBytes: number },
+): void {
+  bytes[at] = section.partition;
+  bytes[at + 1] = section.partition >>> 8;
+  bytes[at + 2] = section.kind;
+  bytes[at + 3] = 0;
+  writeUint32(bytes, at + 4, section.epoch);
+  writeUint32(bytes, at + 8, section.payloadBytes);
+}
+
+/** Sections of an entry's body, in order. Throws `log_damaged` when the body is not whole sections. */
+export function* readSections(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): Generator<SectionView> {
+  let at = start;
+  while (at < end) {
+    if (at + SECTION_HEADER_BYTES > end) throw damaged("a section header is cut short");
+    const payloadStart = at + SECTION_HEADER_BYTES;
+    const payloadEnd = payloadStart + readUint32(bytes, at + 8);
+    if (payloadEnd > end) throw damaged("a section is cut short");
+    yield {
+      partition: (bytes[at] as number) | ((bytes[at + 1] as number) << 8),
+      kind: bytes[at + 2] as number,
+      epoch: readUint32(bytes, at + 4),
+      payloadStart,
+      payloadEnd,
+    };
+    at = payloadEnd;
+  }
+}
+
+export function writeEventsHeader(
+  bytes: Uint8Array,
+  at: number,
+  events: { producer: number; producerSequence: number; recordCount: number },
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, EVENTS_HEADER_BYTES);
+  view.setFloat64(0, events.producer, true);
+  view.setFloat64(8, events.producerSequence, true);
+  view.setUint32(16, events.recordCount, true);
+  view.setUint32(20, 0, true);
+}
+
+/** Throws `log_damaged` unless the payload is a header and exactly its records. */
+export function readEvents(bytes: Uint8Array, section: SectionView): EventsView {
+  if (section.payloadEnd - section.payloadStart < EVENTS_HEADER_BYTES) {
+    throw damaged("an events section is cut short");
+  }
+  const view = new DataView(
+    bytes.buffer,
+    bytes.byteOffset + section.payloadStart,
+    EVENTS_HEADER_BYTES,
+  );
+  const recordsStart = section.payloadStart + EVENTS_HEADER_BYTES;
+  const recordCount = view.getUint32(16, true);
+  const error = recordsError(bytes, recordsStart, section.payloadEnd, recordCount);
+  if (error !== null) throw damaged(error);
+  return {
+    producer: view.getFloat64(0, true),
+    producerSequence: view.getFloat64(8, true),
+    recordCount,
+    recordsStart,
+    recordsEnd: section.payloadEnd,
+  };
+}
+
+export function encodeChange(change: Change): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(change));
+}
+
+export function decodeChange(bytes: Uint8Array, section: SectionView): Change {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(
+      bytes.subarray(section.payloadStart, section.payloadEnd),
+    );
+    const change = JSON.parse(text) as Change;
+    if (change.kind !== section.kind) throw damaged("a change has another kind than its section");
+    return change;
+  } catch (error) {
+    if (error instanceof CatchallError) throw error;
+    throw new CatchallError("log_damaged", "A change in the log cannot be read", { cause: error });
+  }
+}
+
+function damaged(reason: string): CatchallError {
+  return new CatchallError("log_damaged", `An entry of the log is damaged: ${reason}`);
+}

@@ -1,0 +1,151 @@
+/**
+ * Events on their way to their partition: count into the open sub-batch, flush at the end of the tick, one sub-batch a
+ * partition in flight, the next as soon as that has settled.
+ * Invariant: at most `pendingEventsMax` events wait; over it an event is refused, with effect none.
+ */
+
+import type { DomainParser } from "../model/domain-name.ts";
+import { CatchallError } from "../model/errors.ts";
+import type { EventKind } from "../model/event.ts";
+import { hashKey128 } from "../model/key-hash.ts";
+import { partitionOf } from "../model/partition-id.ts";
+import type { SubBatch } from "../partition/partition-actor.ts";
+import type { Timers } from "../runtime/timers.ts";
+import type { EventReply } from "./ingress.ts";
+import { OpenBatch } from "./open-batch.ts";
+
+/** A sub-batch is closed at this size; well under an entry, so that partitions share entries fairly. */
+export const SUB_BATCH_BYTES_MAX: number = 128 * 1024;
+
+export interface EventRouterOptions {
+  readonly partitions: number;
+  /** This incarnation, as producer. */
+  readonly producer: number;
+  readonly pendingEventsMax: number;
+  readonly timers: Timers;
+  /** Null while events are admitted. */
+  readonly refusal: () => CatchallError | null;
+  /** Hands a sub-batch to the owner of the partition; it will be settled once. */
+  readonly deliver: (partition: number, batch: SubBatch) => void;
+}
+
+interface Lane {
+  readonly partition: number;
+  open: OpenBatch;
+  /** Closed sub-batches that wait for the one in flight. */
+  readonly closed: OpenBatch[];
+  readonly free: OpenBatch[];
+  isInFlight: boolean;
+  isDirty: boolean;
+  nextSequence: number;
+}
+
+export class EventRouter {
+  pendingEvents = 0;
+  readonly #options: EventRouterOptions;
+  readonly #lanes: Lane[] = [];
+  #dirty: Lane[] = [];
+  #isFlushDue = false;
+  readonly #key = new Uint32Array(4);
+  readonly #flush = (): void => this.#flushDirty();
+
+  constructor(options: EventRouterOptions) {
+    this.#options = options;
+    for (let partition = 0; partition < options.partitions; partition++) {
+      const lane: Lane = {
+        partition,
+        open: this.#createBatch(partition),
+        closed: [],
+        free: [],
+        isInFlight: false,
+        isDirty: false,
+        nextSequence: 1,
+      };
+      this.#lanes.push(lane);
+    }
+  }
+
+  submit(
+    domain: DomainParser,
+    kind: EventKind,
+    count: number,
+    eventId: string | null,
+    reply: EventReply,
+    index: number,
+  ): void {
+    const refusal = this.#options.refusal();
+    if (refusal !== null) {
+      reply.settled(index, refusal);
+      return;
+    }
+    if (this.pendingEvents >= this.#options.pendingEventsMax) {
+      reply.settled(index, new CatchallError("overloaded"));
+      return;
+    }
+    this.pendingEvents++;
+    const lane = this.#lanes[partitionOf(domain.hash, this.#options.partitions)] as Lane;
+    const batch = lane.open;
+    if (eventId === null) {
+      batch.records.add(domain.bytes, domain.length, domain.hash, kind, count);
+    } else {
+      hashKey128(domain.bytes, domain.length, eventId, this.#key);
+      const { bytes, length, hash } = domain;
+      batch.records.addKeyed(bytes, length, hash, kind, count, this.#key);
+    }
+    batch.await(reply, index, eventId !== null);
+    if (batch.records.length >= SUB_BATCH_BYTES_MAX) this.#close(lane);
+    if (!lane.isDirty && !lane.isInFlight) this.#markDirty(lane);
+  }
+
+  #markDirty(lane: Lane): void {
+    lane.isDirty = true;
+    this.#dirty.push(lane);
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    this.#options.timers.soon(this.#flush);
+  }
+
+  #flushDirty(): void {
+    this.#isFlushDue = false;
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const lane of dirty) {
+      lane.isDirty = false;
+      if (!lane.isInFlight) this.#sendNext(lane);
+    }
+  }
+
+  #sendNext(lane: Lane): void {
+    if (lane.closed.length === 0) {
+      if (lane.open.eventCount === 0) return;
+      this.#close(lane);
+    }
+    const batch = lane.closed.shift() as OpenBatch;
+    batch.producerSequence = lane.nextSequence;
+    lane.isInFlight = true;
+    this.#options.deliver(lane.partition, batch);
+  }
+
+  #close(lane: Lane): void {
+    lane.closed.push(lane.open);
+    lane.open = lane.free.pop() ?? this.#createBatch(lane.partition);
+  }
+
+  #createBatch(partition: number): OpenBatch {
+    return new OpenBatch(this.#options.producer, {
+      settled: (batch, isCommitted) => this.#settled(partition, batch, isCommitted),
+    });
+  }
+
+  #settled(partition: number, batch: OpenBatch, isCommitted: boolean): void {
+    const lane = this.#lanes[partition] as Lane;
+    if (isCommitted) lane.nextSequence++;
+    this.pendingEvents -= batch.eventCount;
+    batch.clear();
+    lane.free.push(batch);
+    lane.isInFlight = false;
+    // A refused sub-batch must not spin: the next one waits for the end of the tick.
+    if (isCommitted) this.#sendNext(lane);
+    else if (lane.open.eventCount > 0 || lane.closed.length > 0) this.#markDirty(lane);
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The open sub-batch of one partition at this ingress: records, and who waits for them. One per partition is in flight;
+ * what arrives meanwhile gathers in the next. Reused, so that an event costs no allocation of its own.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+import { RecordWriter } from "../model/event-records.ts";
+import {
+  KEY_COUNTED,
+  KEY_REPLAYED,
+  KEY_REUSED,
+  type SubBatch,
+} from "../partition/partition-actor.ts";
+import { COMMITTED, type EventOutcome, type EventReply, REPLAYED } from "./ingress.ts";
+
+export interface BatchOwner {
+  /** Every reply of the batch was told. */
+  settled(batch: OpenBatch, isCommitted: boolean): void;
+}
+
+export class OpenBatch implements SubBatch {
+  readonly producer: number;
+  producerSequence = 0;
+  readonly records: RecordWriter = new RecordWriter();
+  readonly #owner: BatchOwner;
+  #replies: EventReply[] = [];
+  #indexes: number[] = [];
+  /** Places in #replies of the keyed events, in order. */
+  #keyed: number[] = [];
+
+  constructor(producer: number, owner: BatchOwner) {
+    this.producer = producer;
+    this.#owner = owner;
+  }
+
+  get eventCount(): number {
+    return this.#replies.length;
+  }
+
+  await(reply: EventReply, index: number, isKeyed: boolean): void {
+    if (isKeyed) this.#keyed.push(this.#replies.length);
+    this.#replies.push(reply);
+    this.#indexes.push(index);
+  }
+
+  committed(keys: Uint8Array | null): void {
+    const replies = this.#replies;
+    let keyed = 0;
+    for (let i = 0; i < replies.length; i++) {
+      let outcome: EventOutcome = COMMITTED;
+      if (keys !== null && this.#keyed[keyed] === i) {
+        outcome = outcomeOfKey(keys[keyed++] as number);
+      }
+      (replies[i] as EventReply).settled(this.#indexes[i] as number, outcome);
+    }
+    this.#owner.settled(this, true);
+  }
+
+  failed(error: CatchallError): void {
+    for (let i = 0; i < this.#replies.length; i++) {
+      (this.#replies[i] as EventReply).settled(this.#indexes[i] as number, error);
+    }
+    this.#owner.settled(this, false);
+  }
+
+  clear(): void {
+    this.records.clear();
+    this.#replies.length = 0;
+    this.#indexes.length = 0;
+    this.#keyed.length = 0;
+  }
+}
+
+function outcomeOfKey(key: number): EventOutcome {
+  if (key === KEY_COUNTED) return COMMITTED;
+  if (key === KEY_REPLAYED) return REPLAYED;
+  return new CatchallError(
+    key === KEY_REUSED ? "idempotency_key_reused" : "idempotency_window_full",
+  );
+}

@@ -1,0 +1,119 @@
+/**
+ * Joins the route table and the handlers. Every route passes the same gates in this order: who asks, is there room,
+ * then the handler; whatever a handler throws becomes a problem.
+ * Invariant: access and admission are decided from the headers, before a byte of the body is read.
+ */
+
+import { type RouteId, type RouteSpec, ROUTES, sheddingOf } from "../api/routes.ts";
+import { CatchallError } from "../model/errors.ts";
+import { BOUNCED, DELIVERED } from "../model/event.ts";
+import { ANONYMOUS } from "./access-control.ts";
+import * as cluster from "./cluster-handlers.ts";
+import * as domains from "./domain-handlers.ts";
+import { bulkEventsHandler, singleEventHandler } from "./event-handlers.ts";
+import { Exchange, ExchangeContext, type ExchangeHandler } from "./exchange.ts";
+import type { HttpDeps } from "./http-deps.ts";
+import type { HttpHandler, HttpRoute, HttpServerOptions } from "./http-server.ts";
+import * as node from "./node-handlers.ts";
+import { StatusStreams } from "./status-streams.ts";
+import { changesHandler, watchDomainHandler } from "./stream-handlers.ts";
+
+export interface HttpSurface {
+  readonly routes: readonly HttpRoute[];
+  readonly fallback: HttpServerOptions["fallback"];
+  /** Ends all event streams; for shutdown, since they would never end by themselves. */
+  endStreams(): void;
+}
+
+/** All routes of the table, the answer to everything else, and the way to end what is open. */
+export function createSurface(deps: HttpDeps): HttpSurface {
+  const context = new ExchangeContext(deps);
+  const streams = new StatusStreams(deps.ingress);
+  const handlers = handlersOf(context, streams);
+  deps.metrics.gauge("http_streams", "Event streams and exports that are open", () => context.admission.streams);
+  deps.metrics.gauge("http_body_bytes", "Bytes of request bodies held", () => context.admission.bodyBytesHeld);
+  return {
+    routes: ROUTES.map((route) => ({
+      method: route.method,
+      pattern: route.pattern,
+      handler: guard(context, route, handlers[route.id]),
+    })),
+    fallback: createFallbackOf(context),
+    endStreams: () => streams.endAll(),
+  };
+}
+
+export function createRoutes(deps: HttpDeps): readonly HttpRoute[] {
+  return createSurface(deps).routes;
+}
+
+export function createFallback(deps: HttpDeps): HttpServerOptions["fallback"] {
+  return createFallbackOf(new ExchangeContext(deps));
+}
+
+function handlersOf(context: ExchangeContext, streams: StatusStreams): Readonly<Record<RouteId, ExchangeHandler>> {
+  const delivered = singleEventHandler(context, DELIVERED);
+  const bounced = singleEventHandler(context, BOUNCED);
+  return {
+    putDelivered: delivered,
+    postDelivered: delivered,
+    putBounced: bounced,
+    postBounced: bounced,
+    postEvents: bulkEventsHandler(context),
+    getDomain: domains.getDomainHandler(context),
+    lookup: domains.lookupHandler(context),
+    listDomains: domains.listDomainsHandler(context),
+    stats: domains.statsHandler(context),
+    watchDomain: watchDomainHandler(context, streams),
+    changes: changesHandler(context, streams),
+    putOverride: cluster.putOverrideHandler(context),
+    deleteOverride: cluster.deleteOverrideHandler(context),
+    reset: cluster.resetHandler(context),
+    cluster: cluster.clusterHandler(context),
+    locate: cluster.locateHandler(context),
+    rebalance: cluster.rebalanceHandler(context),
+    rebalanceProgress: cluster.rebalanceProgressHandler(context),
+    drain: cluster.drainHandler(context),
+    getRule: cluster.getRuleHandler(context),
+    putRule: cluster.putRuleHandler(context),
+    healthz: node.healthzHandler(),
+    readyz: node.readyzHandler(context),
+    metrics: node.metricsHandler(context),
+    openapi: node.openApiHandler(context),
+    landing: node.landingHandler(context),
+  };
+}
+
+function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandler): HttpHandler {
+  const { accessControl, clock } = context.deps;
+  const timer = context.timer(route.method, route.pattern);
+  const shedding = sheddingOf(route);
+  return (request, reply) => {
+    const startedMs = clock.monotonicMs();
+    const access = accessControl.check(route.role, request);
+    const principal = typeof access === "string" ? access : ANONYMOUS;
+    const exchange = new Exchange(context, route, timer, reply, principal, startedMs);
+    const refusal = typeof access === "string" ? context.admission.check(shedding) : access;
+    if (refusal !== null) {
+      if (route.role === "write" && refusal.code === "overloaded") context.countRejected("overloaded");
+      return exchange.problem(refusal);
+    }
+    try {
+      handle(exchange, request);
+    } catch (error) {
+      exchange.problem(error);
+    }
+  };
+}
+
+/** Unknown paths and wrong methods. One metric label for all of them, since paths are not bounded. */
+function createFallbackOf(context: ExchangeContext): HttpServerOptions["fallback"] {
+  const timer = context.timer("other", "other");
+  return (request, reply, allow) => {
+    const exchange = new Exchange(context, null, timer, reply, ANONYMOUS, context.deps.clock.monotonicMs());
+    if (allow.length === 0) return exchange.problem(new CatchallError("not_found"));
+    const header = ["Allow", allow.join(", ")] as const;
+    if (request.method === "OPTIONS") return exchange.send(204, [header], null);
+    return exchange.problem(new CatchallError("method_not_allowed"), {}, [header]);
+  };
+}

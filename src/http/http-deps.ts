@@ -1,0 +1,59 @@
+/**
+ * What the handlers are given, and every limit of theirs by name. Nothing in this room reaches for anything else.
+ */
+
+import type { Ingress } from "../router/ingress.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import type { Timers } from "../runtime/timers.ts";
+import type { AccessControl } from "./access-control.ts";
+
+export interface HttpLimits {
+  /** Largest body, bytes. */
+  readonly bodyBytesMax: number;
+  /** Bytes of bodies held at once, over all requests. */
+  readonly bodyBytesHeldMax: number;
+  /** Events of one bulk submitted before the event loop gets its turn. */
+  readonly bulkChunkEvents: number;
+  /** How long a bulk waits for room while other requests keep the node busy. */
+  readonly bulkWaitMs: number;
+  /** Lines with bad input that one answer lists; the rest is a number. Lines that may be retried are all listed. */
+  readonly bulkBadLinesListedMax: number;
+  readonly lookupDomainsMax: number;
+  readonly pageItemsDefault: number;
+  readonly pageItemsMax: number;
+  /** Exports and event streams open at once. */
+  readonly streamsMax: number;
+  /** Changes kept for a stream whose client reads slowly; over it the stream is ended. */
+  readonly streamBacklogMax: number;
+  readonly heartbeatMs: number;
+  /** Share of the pending limit over which reads are shed, so that the rest is left to writes. */
+  readonly readShare: number;
+}
+
+export const DEFAULT_HTTP_LIMITS: HttpLimits = {
+  bodyBytesMax: 8 * 1024 * 1024,
+  bodyBytesHeldMax: 256 * 1024 * 1024,
+  bulkChunkEvents: 10_000,
+  bulkWaitMs: 2_000,
+  bulkBadLinesListedMax: 10_000,
+  lookupDomainsMax: 10_000,
+  pageItemsDefault: 100,
+  pageItemsMax: 1_000,
+  streamsMax: 1_000,
+  streamBacklogMax: 1_000,
+  heartbeatMs: 15_000,
+  readShare: 0.8,
+};
+
+export interface HttpDeps {
+  readonly ingress: Ingress;
+  readonly limits: HttpLimits;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly metrics: Metrics;
+  readonly accessControl: AccessControl;
+  readonly logger: Logger;
+  readonly version: string;
+}

@@ -22,6 +22,7 @@ const updateCount = Number(values.updates);
 const partitionShift = 32 - Math.log2(partitions);
 const START_MS = 1_790_000_000_000;
 const ALPHABET = Buffer.from("abcdefghijklmnopqrstuvwxyz012345");
+const SUFFIX = Buffer.from(".com");
 const name = Buffer.alloc(64);
 
 /** Writes 14 to 16 letters that look random and ".com": 18 to 20 bytes, different for each index. */
@@ -35,7 +36,7 @@ function makeName(index: number): number {
     name[i] = ALPHABET[bits & 31] as number;
     bits = (bits >>> 5) | (bits << 27);
   }
-  name.write(".com", letters, "latin1");
+  for (let i = 0; i < 4; i++) name[letters + i] = SUFFIX[i] as number;
   return letters + 4;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The counters of one partition: for each domain two exact counts, three times and the status, in 32 bytes and the
- * name; found by a keyed hash; grouped in pages by hash32, which checkpoints write and read one by one.
+ * The counters of one partition: for each domain two exact counts, three times, the status and
+ * the name; found by a keyed hash; grouped in pages by hash32, which checkpoints write and read one by one.
  * Invariant: entries are never removed, so an entry index stays valid for the life of the table.
  * Never classifies: the owner of the table applies the rule and calls {@link CounterTable.setStatus}.
  */
@@ -12,7 +12,7 @@ import { assert } from "../runtime/assert.ts";
 import { CounterTotals, type CounterTotalsView } from "./counter-totals.ts";
 import { EntryRecords } from "./entry-records.ts";
 import type { HashKey } from "./keyed-hash.ts";
-import { NAME_LENGTH_MAX, NameArena } from "./name-arena.ts";
+import { NAME_LENGTH_MAX } from "./name-arena.ts";
 import { PageReader, PageWriter } from "./page-codec.ts";
 import { SLOT_ENTRIES_MAX, SlotIndex } from "./slot-index.ts";
 
@@ -33,7 +33,6 @@ export interface CounterTableOptions {
 /** Times are wall milliseconds, 0 = null. Counts stop at Number.MAX_SAFE_INTEGER and never wrap. */
 export class CounterTable {
   readonly #records: EntryRecords = new EntryRecords();
-  readonly #names: NameArena = new NameArena();
   readonly #slots: SlotIndex;
   readonly #totals: CounterTotals = new CounterTotals();
   readonly #pageWriter: PageWriter = new PageWriter();
@@ -42,6 +41,7 @@ export class CounterTable {
   /** By page: its first entry plus one, 0 = none. */
   readonly #heads: Uint32Array;
   readonly #dirty: Uint8Array;
+  readonly #nameScratch: Buffer = Buffer.alloc(NAME_LENGTH_MAX);
   // The page of the entry last found, so that add after find need not hash the name again.
   #foundEntry = -1;
   #foundPage = 0;
@@ -54,7 +54,7 @@ export class CounterTable {
     assert(partition >= 0 && partition < partitions, "no such partition");
     this.#firstPageId = partition * pageCount;
     this.#entriesMax = Math.min(options.entriesMax ?? SLOT_ENTRIES_MAX, SLOT_ENTRIES_MAX);
-    this.#slots = new SlotIndex(this.#records, this.#names, options.seed);
+    this.#slots = new SlotIndex(this.#records, options.seed);
     this.#heads = new Uint32Array(pageCount);
     this.#dirty = new Uint8Array(pageCount);
   }
@@ -71,7 +71,7 @@ export class CounterTable {
   /** Memory of records, names, slots and pages. Parts reserved but not yet touched are counted too. */
   get bytes(): number {
     const pages = this.#heads.byteLength + this.#dirty.byteLength;
-    return this.#records.bytes + this.#names.bytes + this.#slots.bytes + pages;
+    return this.#records.bytes + this.#slots.bytes + pages;
   }
 
   /** Makes room for `count` entries in all, so that a restore need not grow step by step. */
@@ -90,14 +90,21 @@ export class CounterTable {
 
   /** As {@link find}, but appends a blank entry where there is none; -1 when the table is full. */
   findOrInsert(hash: number, bytes: Uint8Array, start: number, length: number): number {
-    this.#slots.step();
     const keyed = this.#slots.hash(bytes, start, length);
+    return this.#findOrInsertKeyed(keyed, hash >>> 16, bytes, start, length);
+  }
+
+  #findOrInsertKeyed(
+    keyed: number,
+    pageId: number,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+  ): number {
+    this.#slots.step();
+    const page = pageId - this.#firstPageId;
     let entry = this.#slots.find(keyed, bytes, start, length);
-    const page = (hash >>> 16) - this.#firstPageId;
-    if (entry < 0) {
-      entry = this.#insert(keyed, page, bytes, start, length);
-      if (entry < 0) return -1;
-    }
+    if (entry < 0) entry = this.#insert(keyed, page, bytes, start, length);
     this.#foundEntry = entry;
     this.#foundPage = page;
     return entry;
@@ -113,9 +120,8 @@ export class CounterTable {
     assert(page >= 0 && page < this.#heads.length, "the domain is of another partition");
     assert(length > 0 && length <= NAME_LENGTH_MAX, "the name has a wrong length");
     if (this.#records.count >= this.#entriesMax) return -1;
-    const offset = this.#names.add(bytes, start, length);
-    if (offset < 0) return -1;
-    const entry = this.#records.append(offset, this.#heads[page] as number);
+    const entry = this.#records.append(bytes, start, length, this.#heads[page] as number);
+    if (entry < 0) return -1;
     this.#heads[page] = entry + 1;
     this.#slots.insert(keyed, entry);
     this.#totals.addEntry();
@@ -173,17 +179,18 @@ export class CounterTable {
   }
 
   name(entry: number): string {
-    return this.#names.text(this.#records.nameOffset(entry));
+    const length = this.#records.copyName(entry, this.#nameScratch, 0);
+    return this.#nameScratch.toString("latin1", 0, length);
   }
 
   /** Copies the name to `into[at…]`, which has room for it; returns its length, bytes. */
   copyName(entry: number, into: Uint8Array, at: number): number {
-    return this.#names.copy(this.#records.nameOffset(entry), into, at);
+    return this.#records.copyName(entry, into, at);
   }
 
   /** The hash32 of the name, computed anew. */
   hashOf(entry: number): number {
-    return this.#names.hash32(this.#records.nameOffset(entry));
+    return this.#records.nameHash32(entry);
   }
 
   #markDirty(entry: number): void {
@@ -244,7 +251,7 @@ export class CounterTable {
   encodePage(pageId: number): Uint8Array {
     const page = this.#pageAt(pageId);
     const head = this.#heads[page] as number;
-    const image = this.#pageWriter.encode(pageId, head, this.#records, this.#names);
+    const image = this.#pageWriter.encode(pageId, head, this.#records);
     this.#dirty[page] = 0;
     return image;
   }
@@ -259,27 +266,37 @@ export class CounterTable {
    * Restores an image into a page that is still empty; the page is clean then.
    *
    * Errors: checkpoint_damaged — the image is malformed, of another page, or the page has entries already;
-   * table_full. After an error the table holds part of the page: give it up.
+   * table_full. After an error the table may hold part of the page: give it up.
    */
   decodePage(pageId: number, bytes: Uint8Array): void {
     const page = pageId - this.#firstPageId;
-    const reader = new PageReader(pageId, bytes);
-    if (!(page >= 0 && page < this.#heads.length)) reader.damaged("it is of another partition");
-    if (this.#heads[page] !== 0) reader.damaged("the page was restored before");
-    for (let i = 0; i < reader.count; i++) {
-      reader.next();
-      this.#restoreEntry(pageId, bytes, reader);
+    const checker = new PageReader(pageId, bytes);
+    if (!(page >= 0 && page < this.#heads.length)) checker.damaged("it is of another partition");
+    if (this.#heads[page] !== 0) checker.damaged("the page was restored before");
+    // First pass: check all bytes before anything changes, and fetch the slots of all names at
+    // once. Waiting for them one by one took a third of the time of a restore.
+    const keyedHashes = new Int32Array(checker.count);
+    for (let i = 0; i < keyedHashes.length; i++) {
+      checker.next();
+      const { nameStart, nameLength } = checker;
+      const hash = hash32(bytes, nameStart, nameStart + nameLength);
+      if (hash >>> 16 !== pageId) checker.damaged("a domain is of another page");
+      keyedHashes[i] = this.#slots.hash(bytes, nameStart, nameLength);
     }
-    reader.end();
+    checker.end();
+    this.#slots.warm(keyedHashes);
+    const reader = new PageReader(pageId, bytes);
+    for (let i = 0; i < keyedHashes.length; i++) {
+      reader.next();
+      this.#restoreEntry(keyedHashes[i] as number, pageId, bytes, reader);
+    }
     this.#dirty[page] = 0;
   }
 
-  #restoreEntry(pageId: number, bytes: Uint8Array, reader: PageReader): void {
+  #restoreEntry(keyed: number, pageId: number, bytes: Uint8Array, reader: PageReader): void {
     const { nameStart, nameLength } = reader;
-    const hash = hash32(bytes, nameStart, nameStart + nameLength);
-    if (hash >>> 16 !== pageId) reader.damaged("a domain is of another page");
     const entry = this.#records.count;
-    const found = this.findOrInsert(hash, bytes, nameStart, nameLength);
+    const found = this.#findOrInsertKeyed(keyed, pageId, bytes, nameStart, nameLength);
     if (found < 0) throw new CatchallError("table_full");
     if (found !== entry) reader.damaged("a domain is there twice");
     const records = this.#records;

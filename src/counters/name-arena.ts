@@ -1,19 +1,19 @@
 /**
- * The names of a table, one after another in chunks of bytes: a length byte, then the name.
+ * Names too long for a record, one after another in chunks of bytes; their lengths are in the records.
  * Invariant: a name never spans two chunks, so an offset and one chunk suffice to read it.
  * Never moves or frees a name: offsets are kept in the entries for ever.
  */
 import { hash32 } from "../model/hash32.ts";
 import { halfSipHash } from "./keyed-hash.ts";
 
-/** Longest canonical domain, bytes; the length byte could hold two more. */
+/** Longest canonical domain, bytes. */
 export const NAME_LENGTH_MAX = 253;
 
-const CHUNK_BITS = 16;
-const CHUNK_SIZE_BYTES = 1 << CHUNK_BITS;
-const CHUNK_MASK = CHUNK_SIZE_BYTES - 1;
-/** Offsets are 32 bits: 4 GiB of names, 200 million of 20 bytes. */
-const CHUNK_COUNT_MAX = 2 ** 32 / CHUNK_SIZE_BYTES;
+const CHUNK_BITS = 18;
+const CHUNK_SIZE_BYTES: number = 1 << CHUNK_BITS;
+const CHUNK_MASK: number = CHUNK_SIZE_BYTES - 1;
+/** Offsets are 32 bits: 4 GiB of long names. */
+const CHUNK_COUNT_MAX: number = 2 ** 32 / CHUNK_SIZE_BYTES;
 
 export class NameArena {
   readonly #chunks: Uint8Array[] = [];
@@ -25,9 +25,9 @@ export class NameArena {
     return this.#chunks.length * CHUNK_SIZE_BYTES;
   }
 
-  /** Copies a name of 1 to {@link NAME_LENGTH_MAX} bytes; returns its offset, or -1 when the arena is full. */
+  /** Copies a name; returns its offset, or -1 when the arena is full. */
   add(bytes: Uint8Array, start: number, length: number): number {
-    if (this.#used + 1 + length > CHUNK_SIZE_BYTES) {
+    if (this.#used + length > CHUNK_SIZE_BYTES) {
       if (this.#chunks.length === CHUNK_COUNT_MAX) return -1;
       this.#tail = new Uint8Array(CHUNK_SIZE_BYTES);
       this.#chunks.push(this.#tail);
@@ -35,53 +35,33 @@ export class NameArena {
     }
     const tail = this.#tail;
     const at = this.#used;
-    tail[at] = length;
-    for (let i = 0; i < length; i++) tail[at + 1 + i] = bytes[start + i] as number;
-    this.#used = at + 1 + length;
+    for (let i = 0; i < length; i++) tail[at + i] = bytes[start + i] as number;
+    this.#used = at + length;
     return (this.#chunks.length - 1) * CHUNK_SIZE_BYTES + at;
   }
 
   equals(offset: number, bytes: Uint8Array, start: number, length: number): boolean {
     const chunk = this.#chunkAt(offset);
     const at = offset & CHUNK_MASK;
-    if (chunk[at] !== length) return false;
     for (let i = 0; i < length; i++) {
-      if (chunk[at + 1 + i] !== bytes[start + i]) return false;
+      if (chunk[at + i] !== bytes[start + i]) return false;
     }
     return true;
   }
 
-  /** Copies the name to `into[at…]`; returns its length, bytes. */
-  copy(offset: number, into: Uint8Array, at: number): number {
+  copy(offset: number, length: number, into: Uint8Array, at: number): void {
     const chunk = this.#chunkAt(offset);
-    const from = (offset & CHUNK_MASK) + 1;
-    const length = chunk[from - 1] as number;
+    const from = offset & CHUNK_MASK;
     for (let i = 0; i < length; i++) into[at + i] = chunk[from + i] as number;
-    return length;
   }
 
-  lengthAt(offset: number): number {
-    return this.#chunkAt(offset)[offset & CHUNK_MASK] as number;
+  hash32(offset: number, length: number): number {
+    const from = offset & CHUNK_MASK;
+    return hash32(this.#chunkAt(offset), from, from + length);
   }
 
-  /** The name as text; names are ASCII, so bytes are characters. */
-  text(offset: number): string {
-    const chunk = this.#chunkAt(offset);
-    const from = (offset & CHUNK_MASK) + 1;
-    const length = chunk[from - 1] as number;
-    return Buffer.from(chunk.buffer, from, length).toString("latin1");
-  }
-
-  hash32(offset: number): number {
-    const from = (offset & CHUNK_MASK) + 1;
-    const chunk = this.#chunkAt(offset);
-    return hash32(chunk, from, from + (chunk[from - 1] as number));
-  }
-
-  keyedHash(offset: number, key0: number, key1: number): number {
-    const from = (offset & CHUNK_MASK) + 1;
-    const chunk = this.#chunkAt(offset);
-    return halfSipHash(chunk, from, chunk[from - 1] as number, key0, key1, 1, 3);
+  keyedHash(offset: number, length: number, key0: number, key1: number): number {
+    return halfSipHash(this.#chunkAt(offset), offset & CHUNK_MASK, length, key0, key1, 1, 3);
   }
 
   #chunkAt(offset: number): Uint8Array {

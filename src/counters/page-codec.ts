@@ -13,7 +13,7 @@ import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
 import type { StatusCode } from "../model/status.ts";
 import { type EntryRecords, TIME_MS_MAX } from "./entry-records.ts";
-import { NAME_LENGTH_MAX, type NameArena } from "./name-arena.ts";
+import { NAME_LENGTH_MAX } from "./name-arena.ts";
 
 export const PAGE_FORMAT_VERSION = 1;
 
@@ -34,7 +34,7 @@ export class PageWriter {
   #at = 0;
 
   /** Encodes the entries from `head` (an index plus one, 0 = none) on; blank ones are left out. */
-  encode(pageId: number, head: number, records: EntryRecords, names: NameArena): Uint8Array {
+  encode(pageId: number, head: number, records: EntryRecords): Uint8Array {
     let count = 0;
     let baseMs = TIME_MS_MAX;
     for (let next = head; next !== 0; next = records.next(next - 1)) {
@@ -54,14 +54,14 @@ export class PageWriter {
     this.#varint(count);
     this.#varint(baseMs);
     for (let next = head; next !== 0; next = records.next(next - 1)) {
-      if (!records.isBlank(next - 1)) this.#entry(next - 1, baseMs, records, names);
+      if (!records.isBlank(next - 1)) this.#entry(next - 1, baseMs, records);
     }
     const image = this.#scratch.slice(0, this.#at);
     if (this.#scratch.length > SCRATCH_KEPT_BYTES_MAX) this.#scratch = new Uint8Array(0);
     return image;
   }
 
-  #entry(entry: number, baseMs: number, records: EntryRecords, names: NameArena): void {
+  #entry(entry: number, baseMs: number, records: EntryRecords): void {
     this.#makeRoom(ENTRY_BYTES_MAX);
     const firstMs = records.firstSeenMs(entry);
     const sinceMs = records.statusSinceMs(entry);
@@ -69,7 +69,7 @@ export class PageWriter {
     if (firstMs !== 0) flags |= HAS_SEEN_TIMES;
     if (sinceMs !== 0) flags |= HAS_STATUS_TIME;
     this.#byte(flags);
-    const length = names.copy(records.nameOffset(entry), this.#scratch, this.#at + 1);
+    const length = records.copyName(entry, this.#scratch, this.#at + 1);
     this.#scratch[this.#at] = length;
     this.#at += 1 + length;
     this.#varint(records.countOf(entry, DELIVERED));

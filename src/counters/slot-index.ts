@@ -8,7 +8,6 @@
 import { assert } from "../runtime/assert.ts";
 import type { EntryRecords } from "./entry-records.ts";
 import { type HashKey, halfSipHash } from "./keyed-hash.ts";
-import type { NameArena } from "./name-arena.ts";
 
 const CAPACITY_MIN = 1024;
 /** One array of 2^30 slots is 4 GiB; with the load maximum that is 858 million entries. */
@@ -27,7 +26,6 @@ export const SLOT_ENTRIES_MAX: number = Math.floor(CAPACITY_MAX * LOAD_MAX);
 
 export class SlotIndex {
   readonly #records: EntryRecords;
-  readonly #names: NameArena;
   readonly #key0: number;
   readonly #key1: number;
   #slots: Uint32Array = new Uint32Array(CAPACITY_MIN);
@@ -38,9 +36,8 @@ export class SlotIndex {
   #moveEnd = 0;
   #capacityWanted = CAPACITY_MIN;
 
-  constructor(records: EntryRecords, names: NameArena, key: HashKey) {
+  constructor(records: EntryRecords, key: HashKey) {
     this.#records = records;
-    this.#names = names;
     this.#key0 = key[0] | 0;
     this.#key1 = key[1] | 0;
   }
@@ -81,11 +78,22 @@ export class SlotIndex {
       if (slot === 0) return -1;
       if ((slot & ~mask) === tag) {
         const entry = (slot & mask) - 1;
-        const offset = this.#records.nameOffset(entry);
-        if (this.#names.equals(offset, bytes, start, length)) return entry;
+        if (this.#records.nameEquals(entry, bytes, start, length)) return entry;
       }
       at = (at + 1) & mask;
     }
+  }
+
+  /**
+   * Reads the slots of many hashes in a tight loop, so that the processor waits for their cache lines all at once
+   * and the searches that follow find them near. Returns a number only so that the loop is not optimised away.
+   */
+  warm(hashes: Int32Array): number {
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    let sum = 0;
+    for (let i = 0; i < hashes.length; i++) sum ^= slots[(hashes[i] as number) & mask] as number;
+    return sum;
   }
 
   /** Places an entry just appended to the records, not found before. */
@@ -128,8 +136,7 @@ export class SlotIndex {
   #moveSome(): void {
     const end = Math.min(this.#moved + MOVES_PER_STEP, this.#moveEnd);
     for (let entry = this.#moved; entry < end; entry++) {
-      const offset = this.#records.nameOffset(entry);
-      place(this.#slots, this.#names.keyedHash(offset, this.#key0, this.#key1), entry);
+      place(this.#slots, this.#records.nameKeyedHash(entry, this.#key0, this.#key1), entry);
     }
     this.#moved = end;
     if (end === this.#moveEnd) this.#oldSlots = NO_SLOTS;

@@ -181,7 +181,10 @@ export class DomainParser {
     if (name === "") return "empty";
     if (name.startsWith("[") || IPV6_LITERAL.test(name)) return "literal";
     if (NEVER_IN_NAME.test(name) || hasIgnorable(name)) return "bad_char";
-    if (!BEYOND_ASCII.test(name) && !hasALabel(name)) return explainPlain(name);
+    const isAscii = !BEYOND_ASCII.test(name);
+    // ASCII does not shrink when it is mapped, so that a name over the limit costs no mapping.
+    if (isAscii && (name.length > NAME_BYTES_MAX + 1 || !hasALabel(name)))
+      return explainPlain(name);
     return this.#parseIdna(name);
   }
 

@@ -1,0 +1,115 @@
+/**
+ * One whole load run: baseline, events, verification. The command prints what this returns; the benchmarks and the
+ * kill loop use it too.
+ */
+import { randomInt } from "node:crypto";
+import { CatchallError } from "../../model/errors.ts";
+import { DomainNames } from "./domain-names.ts";
+import type { LoadTarget } from "./load-connection.ts";
+import { LoadEngine, type LoadOutcome } from "./load-engine.ts";
+import { LoadHttp } from "./load-http.ts";
+import { createMix, type MixName } from "./mixes.ts";
+import {
+  domainsOf,
+  readBaseline,
+  type VerificationReport,
+  verifyLoad,
+} from "./verification.ts";
+
+export interface LoadRunOptions {
+  /** One URL or several, separated by commas; the connections are spread over them. */
+  readonly url: string;
+  readonly token: string | null;
+  readonly mix: MixName;
+  readonly seed: number;
+  readonly domains: number;
+  readonly isKeyed: boolean;
+  readonly events: number;
+  readonly durationMs: number;
+  readonly warmupMs: number;
+  readonly connections: number;
+  readonly bulk: number;
+  readonly rate: number;
+  readonly requestTimeoutMs: number;
+  readonly reconnectTimeoutMs: number;
+  readonly isVerifying: boolean;
+}
+
+export interface LoadRunResult {
+  readonly options: LoadRunOptions;
+  readonly outcome: LoadOutcome;
+  readonly verification: VerificationReport | null;
+  /** CPU seconds of the node during the run, where its metrics tell. */
+  readonly serverCpuSeconds: number | null;
+}
+
+/** Called with the engine once it starts, for progress and interruption. */
+export type OnLoadStart = (engine: LoadEngine) => void;
+
+export interface ParsedUrls {
+  readonly targets: readonly LoadTarget[];
+  readonly hostHeader: string;
+  readonly basePath: string;
+  readonly firstUrl: string;
+}
+
+/** Errors: invalid_parameter for what is no http or https URL. */
+export function parseUrls(text: string): ParsedUrls {
+  const urls = text.split(",").map((part) => {
+    const url = URL.canParse(part.trim()) ? new URL(part.trim()) : null;
+    if (url === null || !/^https?:$/.test(url.protocol)) {
+      throw new CatchallError("invalid_parameter", `"${part}" is not an http or https URL`);
+    }
+    return url;
+  });
+  const first = urls[0] as URL;
+  return {
+    targets: urls.map((url) => {
+      const isTls = url.protocol === "https:";
+      const host = url.hostname.replace(/^\[|\]$/g, "");
+      return { host, port: Number(url.port) || (isTls ? 443 : 80), isTls };
+    }),
+    hostHeader: first.host,
+    basePath: first.pathname.replace(/\/$/, ""),
+    firstUrl: first.href.replace(/\/$/, ""),
+  };
+}
+
+const KEY_PREFIX_BOUND = 2 ** 47;
+
+/** Errors: those of the reads around the run (node not reachable, lookup refused). */
+export async function runLoad(
+  options: LoadRunOptions,
+  onStart?: OnLoadStart,
+): Promise<LoadRunResult> {
+  const { firstUrl, ...urls } = parseUrls(options.url);
+  const names = new DomainNames(options.seed);
+  const http = new LoadHttp({
+    baseUrl: firstUrl,
+    token: options.token,
+    deadlineMs: options.reconnectTimeoutMs,
+  });
+  const createStream = () => createMix(options.mix, options);
+  // The stream is seeded, so its domains are known before it runs: a repeated run stays exact.
+  const isBaselined = options.isVerifying && Number.isFinite(options.events);
+  const domains = isBaselined ? domainsOf(createStream(), options.events) : [];
+  const baseline = await readBaseline(http, names, domains);
+  const engine = new LoadEngine({
+    ...options,
+    ...urls,
+    names,
+    stream: createStream(),
+    keyPrefix: `${randomInt(KEY_PREFIX_BOUND).toString(36)}-`,
+  });
+  const cpuBefore = await http.cpuSeconds();
+  onStart?.(engine);
+  const outcome = await engine.run();
+  const cpuAfter = await http.cpuSeconds();
+  let verification: VerificationReport | null = null;
+  if (options.isVerifying) {
+    const rule = await http.rule();
+    verification = await verifyLoad({ http, names, oracle: engine.oracle, rule, baseline });
+  }
+  const serverCpuSeconds = cpuBefore === null || cpuAfter === null ? null : cpuAfter - cpuBefore;
+  return { options, outcome, verification, serverCpuSeconds };
+}

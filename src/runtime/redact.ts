@@ -71,10 +71,12 @@ function redactValue(value: unknown, depth: number): unknown {
   if (typeof value === "function" || typeof value === "symbol") return undefined;
   if (typeof value !== "object" || value === null) return value;
   if (value instanceof Error) return redactError(value, depth);
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (value instanceof URL) return redactText(value.href);
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
   if (depth >= DEPTH_MAX) return "[deeper]";
+  // Dates and URLs say themselves how they are written.
+  if ("toJSON" in value && typeof value.toJSON === "function") {
+    return redactValue(value.toJSON(), depth + 1);
+  }
   if (Array.isArray(value)) {
     return value.slice(0, ITEMS_MAX).map((item) => redactValue(item, depth + 1));
   }

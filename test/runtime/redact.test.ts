@@ -74,6 +74,15 @@ describe("redactFields", () => {
     assert.deepEqual([err.cause.code, err.cause.message], ["EIO", "disk"]);
   });
 
+  it("writes dates and URLs as text", () => {
+    const fields = { at: new Date(0), bad: new Date(Number.NaN), url: new URL("http://u:p@h/") };
+    assert.deepEqual(redactFields(fields), {
+      at: "1970-01-01T00:00:00.000Z",
+      bad: null,
+      url: "http://[redacted]@h/",
+    });
+  });
+
   it("does not let a key set a prototype", () => {
     const safe = redactFields(JSON.parse('{"__proto__":{"polluted":1}}'));
     assert.equal(Object.getPrototypeOf(safe), Object.prototype);

@@ -11,7 +11,6 @@
  */
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
-import type { StatusCode } from "../model/status.ts";
 import { type EntryRecords, TIME_MS_MAX } from "./entry-records.ts";
 import { NAME_LENGTH_MAX } from "./name-arena.ts";
 
@@ -103,22 +102,25 @@ export class PageWriter {
   }
 }
 
+/** Entries of one page as numbers, {@link PAGE_ROW_NUMBERS} each, in this order. */
+export const PAGE_ROW_NUMBERS = 8;
+export const ROW_NAME_START = 0;
+export const ROW_NAME_LENGTH = 1;
+export const ROW_DELIVERED = 2;
+export const ROW_BOUNCED = 3;
+export const ROW_FIRST_SEEN_MS = 4;
+export const ROW_LAST_SEEN_MS = 5;
+export const ROW_STATUS_SINCE_MS = 6;
+export const ROW_STATUS = 7;
+
 /** Reads one image: the constructor checks the header, each {@link next} one entry, {@link end} the end. */
 export class PageReader {
   readonly #bytes: Uint8Array;
   readonly #pageId: number;
   readonly #baseMs: number;
   #at = 0;
+  #nameStart = 0;
   readonly count: number;
-  // The entry last read.
-  nameStart = 0;
-  nameLength = 0;
-  delivered = 0;
-  bounced = 0;
-  firstSeenMs = 0;
-  lastSeenMs = 0;
-  statusSinceMs = 0;
-  status: StatusCode = 0;
 
   constructor(pageId: number, bytes: Uint8Array) {
     this.#pageId = pageId;
@@ -133,24 +135,29 @@ export class PageReader {
     }
   }
 
-  next(): void {
+  /** Reads the next entry into `rows[at…]`. */
+  next(rows: Float64Array, at: number): void {
     const flags = this.#byte();
     if (flags > 15) this.damaged("an entry has unknown flags");
-    this.status = (flags & STATUS_MASK) as StatusCode;
-    this.#name();
-    this.delivered = this.#varint();
-    this.bounced = this.#varint();
-    this.firstSeenMs = 0;
-    this.lastSeenMs = 0;
-    this.statusSinceMs = 0;
+    const nameLength = this.#name();
+    const delivered = this.#varint();
+    const bounced = this.#varint();
+    if (flags === 0 && delivered === 0 && bounced === 0) this.damaged("an entry is blank");
+    let firstSeenMs = 0;
+    let lastSeenMs = 0;
     if ((flags & HAS_SEEN_TIMES) !== 0) {
-      this.firstSeenMs = this.#timeAfter(this.#baseMs);
-      this.lastSeenMs = this.#timeAfter(this.firstSeenMs);
+      firstSeenMs = this.#timeAfter(this.#baseMs);
+      lastSeenMs = this.#timeAfter(firstSeenMs);
     }
-    if ((flags & HAS_STATUS_TIME) !== 0) this.statusSinceMs = this.#timeAfter(this.#baseMs);
-    if (flags === 0 && this.delivered === 0 && this.bounced === 0) {
-      this.damaged("an entry is blank");
-    }
+    rows[at + ROW_NAME_START] = this.#nameStart;
+    rows[at + ROW_NAME_LENGTH] = nameLength;
+    rows[at + ROW_DELIVERED] = delivered;
+    rows[at + ROW_BOUNCED] = bounced;
+    rows[at + ROW_FIRST_SEEN_MS] = firstSeenMs;
+    rows[at + ROW_LAST_SEEN_MS] = lastSeenMs;
+    const hasStatusTime = (flags & HAS_STATUS_TIME) !== 0;
+    rows[at + ROW_STATUS_SINCE_MS] = hasStatusTime ? this.#timeAfter(this.#baseMs) : 0;
+    rows[at + ROW_STATUS] = flags & STATUS_MASK;
   }
 
   /** Nothing may follow the last entry. */
@@ -165,7 +172,8 @@ export class PageReader {
     );
   }
 
-  #name(): void {
+  /** Checks the name and returns its length. */
+  #name(): number {
     const length = this.#byte();
     const start = this.#at;
     if (length === 0 || length > NAME_LENGTH_MAX) this.damaged("a name has a wrong length");
@@ -174,9 +182,9 @@ export class PageReader {
       const byte = this.#bytes[i] as number;
       if (byte <= 0x20 || byte > 0x7e) this.damaged("a name has a byte that is not visible ASCII");
     }
-    this.nameStart = start;
-    this.nameLength = length;
+    this.#nameStart = start;
     this.#at = start + length;
+    return length;
   }
 
   #timeAfter(startMs: number): number {
@@ -191,20 +199,27 @@ export class PageReader {
   }
 
   #varint(): number {
-    const first = this.#byte();
-    if (first < 0x80) return first;
-    let value = first & 0x7f;
-    let scale = 128;
-    for (let length = 2; length <= 8; length++) {
-      const byte = this.#byte();
+    let byte = this.#byte();
+    if (byte < 0x80) return byte;
+    let value = byte & 0x7f;
+    let shift = 7;
+    // Four bytes fit a small integer, which is faster.
+    for (; shift < 28; shift += 7) {
+      byte = this.#byte();
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return this.#shortest(value, byte);
+    }
+    for (let scale = 2 ** 28; scale < 2 ** 56; scale *= 128) {
+      byte = this.#byte();
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) {
-        if (byte === 0) this.damaged("a number is not in its shortest form");
-        if (value > Number.MAX_SAFE_INTEGER) this.damaged("a number is over 2^53 - 1");
-        return value;
-      }
-      scale *= 128;
+      if (byte < 0x80) return this.#shortest(value, byte);
     }
     return this.damaged("a number is longer than 8 bytes");
+  }
+
+  #shortest(value: number, lastByte: number): number {
+    if (lastByte === 0) this.damaged("a number is not in its shortest form");
+    if (value > Number.MAX_SAFE_INTEGER) this.damaged("a number is over 2^53 - 1");
+    return value;
   }
 }

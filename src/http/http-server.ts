@@ -2,7 +2,8 @@
  * Port: an HTTP/1.1 server. Two adapters: uWebSockets.js and node:http; one conformance suite.
  *
  * Promises: a handler that throws is answered 500; a reply is sent at most once and later sends are ignored; nothing is
- * written after the client has gone; the response headers of `SECURITY_HEADERS` go with every answer; a request whose
+ * written after the client has gone; the response headers of `SECURITY_HEADERS` go with every answer but
+ * `sendNoContent`; a request whose
  * reply is not sent within `requestDeadlineMs` is answered 504 by the handler's own deadline or else by the server;
  * malformed requests get 400, unknown paths `fallback`.
  */

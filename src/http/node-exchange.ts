@@ -60,6 +60,11 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     response.on("close", () => this.abort());
   }
 
+  /** No request that follows on this connection may be handled. */
+  get isLast(): boolean {
+    return this.mustClose;
+  }
+
   get urlLength(): number {
     return this.query === "" ? this.path.length : this.path.length + 1 + this.query.length;
   }

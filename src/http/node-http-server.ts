@@ -7,7 +7,7 @@
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerOptions } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { ErrorCode } from "../model/errors.ts";
 import { CatchallError } from "../model/errors.ts";
@@ -23,6 +23,7 @@ const TICK_MS = 100;
 const HEADER_BYTES_MAX = 16_384;
 const HEADERS_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 10_000;
+const LENGTH_PATTERN = /^[0-9]{1,15}$/;
 const HOST_PATTERN = /^[A-Za-z0-9._~:[\]%!$&'()*+,;=-]*$/;
 
 /** Never fails before `listen`, except for unreadable certificate files. */
@@ -36,6 +37,7 @@ class NodeHttpServer implements HttpServer {
   private readonly state: NodeServerState;
   private readonly options: HttpServerOptions;
   private readonly table: RouteTable;
+  private readonly endedSockets: WeakSet<Socket> = new WeakSet();
   private readonly ticker: { handle: NodeJS.Timeout | null } = { handle: null };
 
   constructor(options: HttpServerOptions) {
@@ -50,7 +52,11 @@ class NodeHttpServer implements HttpServer {
     this.server = createListener(options);
     this.server.maxHeadersCount = 200;
     this.server.on("request", (message, response) => {
-      this.onRequest(new NodeExchange(this.state, message, response), message);
+      // The parser goes on with the bytes after a request that was refused: they must not be handled.
+      if (this.endedSockets.has(message.socket)) return;
+      const exchange = new NodeExchange(this.state, message, response);
+      this.onRequest(exchange, message);
+      if (exchange.isLast) this.endedSockets.add(message.socket);
     });
     this.server.on("clientError", refuseConnection);
     this.server.on("connect", (_message, socket) => refuseConnection(null, socket));
@@ -129,9 +135,14 @@ function createListener({ bodyDeadlineMs, requestDeadlineMs, tls }: HttpServerOp
   return createTlsServer({ ...options, ...files, minVersion: "TLSv1.2" });
 }
 
-// The parser lets pass a second Host (it drops it), bytes in Host that no host has, and targets that name another server.
-function isWellFormed({ rawHeaders, url, httpVersion }: IncomingMessage): boolean {
+// What the parser lets pass: a second Host (it drops it), bytes in Host that no host has, targets that name another
+// server, codings other than chunked, lengths beyond what a number holds.
+function isWellFormed({ headers, rawHeaders, url, httpVersion }: IncomingMessage): boolean {
   if (httpVersion !== "1.1" || url === undefined || !url.startsWith("/")) return false;
+  const coding = headers["transfer-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "chunked") return false;
+  const length = headers["content-length"];
+  if (length !== undefined && !LENGTH_PATTERN.test(length)) return false;
   let hostCount = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;

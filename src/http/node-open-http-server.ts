@@ -6,19 +6,23 @@
 import type { Logger } from "../runtime/logger.ts";
 import type { HttpServer, HttpServerOptions } from "./http-server.ts";
 import { createNodeHttpServer } from "./node-http-server.ts";
+import { createUwsHttpServer } from "./uws-http-server.ts";
 
 export type HttpServerKind = "uws" | "node" | "auto";
 
-/** Creates the server; the caller listens. Rejects for `uws` without a binary. */
+/**
+ * Creates the server; the caller listens. Rejects for `uws` without a binary, and for certificates that don't load.
+ * `openUws` is a seam for tests.
+ */
 export async function openHttpServer(
   kind: HttpServerKind,
   options: HttpServerOptions,
   log: Logger,
+  openUws: (options: HttpServerOptions) => Promise<HttpServer> = createUwsHttpServer,
 ): Promise<HttpServer> {
   if (kind === "node") return createNodeHttpServer(options);
   try {
-    const { createUwsHttpServer } = await import("./uws-http-server.ts");
-    return await createUwsHttpServer(options);
+    return await openUws(options);
   } catch (error) {
     if (kind === "uws") throw error;
     const reason = error instanceof Error ? error.message : String(error);

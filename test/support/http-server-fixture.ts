@@ -18,6 +18,7 @@ export class HttpServerFixture {
   port: number = 0;
   /** Handler calls on the event route, per domain. */
   readonly handled: Map<string, number> = new Map();
+  /** Events, reads, and bodies that came to their end: what the laws call handled. */
   handledCount: number = 0;
   abortedCount: number = 0;
   /** Requests on the silent route that were not aborted yet. */
@@ -103,10 +104,12 @@ function eventRoutes(get: GetFixture): HttpRoute[] {
       pattern: "/events",
       handler: (_request, reply) => {
         const fixture = get();
-        fixture.handledCount += 1;
         reply.readBody(
           BODY_BYTES_MAX,
-          (body) => reply.send(200, [["Content-Type", "application/octet-stream"]], body),
+          (body) => {
+            fixture.handledCount += 1;
+            reply.send(200, [["Content-Type", "application/octet-stream"]], body);
+          },
           (reason) => {
             fixture.bodyErrors.push(reason);
             reply.send(reason === "timeout" ? 408 : 413, [], null);

@@ -125,8 +125,14 @@ const HEADS: readonly SmugglingVector[] = [
   line("OPTIONS asterisk form", "OPTIONS * HTTP/1.1"),
   line("authority form", "CONNECT good.example:80 HTTP/1.1"),
   line("lower-case method", "put /events/good.example/delivered HTTP/1.1"),
-  line("two spaces before the target", "PUT  /events/good.example/delivered HTTP/1.1"),
-  line("two spaces after the target", "PUT /events/good.example/delivered  HTTP/1.1"),
+  {
+    ...line("two spaces before the target", "PUT  /events/good.example/delivered HTTP/1.1"),
+    lenient: { node: "RFC 9112 section 3 allows it; there is one reading" },
+  },
+  {
+    ...line("two spaces after the target", "PUT /events/good.example/delivered  HTTP/1.1"),
+    lenient: { node: "RFC 9112 section 3 allows it; there is one reading" },
+  },
   line("tab for space", "PUT\t/events/good.example/delivered\tHTTP/1.1"),
   line("space in the target", "PUT /events/good.example/delivered x HTTP/1.1"),
   line("NUL in the target", "PUT /events/good.example/delivered\0 HTTP/1.1"),

@@ -54,11 +54,7 @@ export function chainSeed(incarnation: number, storeId: number): number {
  * Writes the envelope into the first ENTRY_HEADER_BYTES of `bytes`, which is the whole entry with its body in place.
  * Returns the entry's crc: the `previousCrc` of the next entry.
  */
-export function sealEnvelope(
-  bytes: Uint8Array,
-  header: EntryHeader,
-  previousCrc: number,
-): number {
+export function sealEnvelope(bytes: Uint8Array, header: EntryHeader, previousCrc: number): number {
   assert(bytes.length >= ENTRY_HEADER_BYTES, "an entry is at least its envelope");
   assert(bytes.length <= ENTRY_BYTES_MAX, "an entry is at most ENTRY_BYTES_MAX");
   assert(Number.isSafeInteger(header.sequence) && header.sequence >= 1, "sequences count from 1");

@@ -68,7 +68,11 @@ function single(kind: "delivered" | "bounced"): OperationSpec {
   };
 }
 
-const sse = { "text/event-stream": { schema: { type: "string" } } };
+/** What the `data` lines of a stream hold. */
+function sse(...schemas: readonly string[]): Json {
+  return { "text/event-stream": { schema: { type: "string", "x-event-data": schemas.map(ref) } } };
+}
+
 const accepted = (description: string): OperationSpec["success"][string] => ({
   description,
   content: json("RebalancePlan"),
@@ -131,14 +135,14 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
   watchDomain: {
     tag: "domains",
     summary: "Server-sent events: the status of now, then each change",
-    success: { "200": { description: "Events `status` (DomainStatus) and `change` (StatusChange)", content: sse } },
+    success: { "200": { description: "Events `status` (DomainStatus) and `change` (StatusChange)", content: sse("DomainStatus", "StatusChange") } },
     problems: [400],
   },
   changes: {
     tag: "domains",
     summary: "Server-sent events: status changes of all domains from now on",
     parameters: [statusQuery],
-    success: { "200": { description: "Events `change` (StatusChange)", content: sse } },
+    success: { "200": { description: "Events `change` (StatusChange)", content: sse("StatusChange") } },
     problems: [400],
   },
   putOverride: {

@@ -1,0 +1,78 @@
+/**
+ * The command line: which commands exist, and what ends with which exit code (0 done, 1 failed, 2 wrong usage).
+ * `serve` is passed through unread: its options have one parser (config/config.ts). Rooms that only some commands
+ * need are imported when such a command runs.
+ */
+
+import { Command, CommanderError } from "commander";
+import { registerCluster } from "./commands/cluster.ts";
+import { registerDomains } from "./commands/domains.ts";
+import { registerEvents } from "./commands/events.ts";
+import { registerInspect } from "./commands/inspect.ts";
+import { registerRule } from "./commands/rule.ts";
+import { registerVerify } from "./commands/verify.ts";
+import { type CliContext, withConnection } from "./context.ts";
+import { showFailure } from "./output.ts";
+
+/** Runs `catchall ...argv` and resolves to the exit code. Never rejects. */
+export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
+  try {
+    if (argv[0] === "serve") return await serve(argv.slice(1), context);
+    const program = await buildProgram(argv, context);
+    await program.parseAsync([...argv], { from: "user" });
+    return context.exitCode;
+  } catch (error) {
+    // The parser has shown its message already; help and version end with 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    return showFailure(context, error, argv.includes("--json"));
+  }
+}
+
+async function serve(argv: readonly string[], context: CliContext): Promise<number> {
+  if (argv.includes("--help") || argv.includes("-h")) {
+    const { serveHelp } = await import("./serve-help.ts");
+    context.stdout.write(serveHelp());
+    return 0;
+  }
+  const server = await import("../server/main.ts");
+  return await server.serve(argv, context.env);
+}
+
+async function buildProgram(argv: readonly string[], context: CliContext): Promise<Command> {
+  const program = new Command("catchall")
+    .description(
+      "Tells which e-mail domains accept mail for any address, from exact counts of events",
+    )
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+    })
+    .showHelpAfterError("(see --help)")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  catchall serve --port 8080\n  catchall send example.com delivered --count 1001\n" +
+        "  catchall get example.com\n\nExit codes: 0 done, 1 failed, 2 wrong usage; serve: 78 wrong configuration",
+    );
+  program.command("serve").description("run a node (see: catchall serve --help)");
+  registerEvents(program, context);
+  registerDomains(program, context);
+  registerCluster(program, context);
+  registerRule(program, context);
+  registerInspect(program, context);
+  registerVerify(program, context);
+  if (argv[0] === "load") {
+    withConnection(program, context);
+    const { registerLoad } = await import("./commands/load.ts");
+    registerLoad(program, {
+      stdout: context.stdout,
+      stderr: context.stderr as NodeJS.WritableStream & CliContext["stderr"],
+      setExitCode: (code) => {
+        context.exitCode = code;
+      },
+    });
+  } else {
+    program.command("load").description("send a reproducible load and check every answer");
+  }
+  return program;
+}

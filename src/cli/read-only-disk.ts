@@ -1,0 +1,24 @@
+/**
+ * The Disk port with nothing that changes anything: `inspect` may look into the directory of a running node.
+ * Removing (the log's own tidying of half-made files) is silently left out; every other change is refused.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+import type { Disk, DiskFile } from "../runtime/disk.ts";
+
+export function readOnly(disk: Disk): Disk {
+  const refuse = (): Promise<DiskFile & undefined> =>
+    Promise.reject(new CatchallError("log_failed", "The data directory is open for reading only"));
+  return {
+    list: (directory) => disk.list(directory),
+    read: (path) => disk.read(path),
+    size: (path) => disk.size(path),
+    exists: (path) => disk.exists(path),
+    remove: () => Promise.resolve(),
+    makeDirectory: refuse,
+    create: refuse,
+    open: refuse,
+    rename: refuse,
+    syncDirectory: refuse,
+  };
+}

@@ -49,6 +49,8 @@ export interface CheckpointerOptions {
   /** Entries are kept at least so long after a checkpoint covers them. */
   readonly logRetentionMs: number;
   readonly incarnation: number;
+  /** Epoch that this node owns its partitions with. */
+  readonly epoch: number;
   readonly sources: readonly CheckpointSource[];
   /** Sequence of the last entry of the own log that is applied everywhere. */
   readonly appliedSequence: () => number;
@@ -113,7 +115,8 @@ export class Checkpointer {
       const sequence = this.#options.appliedSequence();
       const watermarks = this.#options.sources.map((source) => ({
         source,
-        watermark: this.#watermarkOf(source, sequence),
+        // A partition without traffic advances as well, or it would pin the log.
+        watermark: { epoch: this.#options.epoch, incarnation: this.#options.incarnation, sequence },
       }));
       const manifests: PartitionManifest[] = [];
       for (const { source, watermark } of watermarks) {
@@ -134,11 +137,6 @@ export class Checkpointer {
       await writer?.abandon().catch(() => undefined);
       logger.error({ err: error }, "Checkpoint failed; the log keeps every event");
     }
-  }
-
-  /** A partition without traffic advances as well, or it would pin the log. */
-  #watermarkOf(source: CheckpointSource, sequence: number): Position {
-    return { epoch: source.position.epoch, incarnation: this.#options.incarnation, sequence };
   }
 
   async #writePartition(

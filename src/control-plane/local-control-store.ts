@@ -16,6 +16,8 @@ export interface ControlTable {
   readonly formatVersion: number;
   readonly partitions: number;
   readonly incarnation: number;
+  /** Rule of the first start; partitions replay from it. */
+  readonly initialRule: Rule;
   readonly rule: Rule;
   readonly ruleRevision: number;
 }

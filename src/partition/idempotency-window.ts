@@ -13,12 +13,28 @@ const BUCKETS_PER_WINDOW = 10;
 const SLOTS_MIN = 64;
 const LOAD_MAX = 0.7;
 
-/** The keys that one node may hold, shared by its partitions. */
-export interface KeyBudget {
-  used: number;
-  /** Keys in flight: admitted, not yet durable. */
-  pending: number;
+/** The keys that one node may hold, shared by the windows of its partitions. */
+export class KeyBudget {
   readonly max: number;
+  used = 0;
+  /** Keys in flight: admitted, not yet durable. */
+  pending = 0;
+  readonly #windows: IdempotencyWindow[] = [];
+
+  constructor(max: number) {
+    this.max = max;
+  }
+
+  attach(window: IdempotencyWindow): void {
+    this.#windows.push(window);
+  }
+
+  /** True when no further key may be admitted, after every window has forgotten what it may by `nowMs`. */
+  isFull(nowMs: number): boolean {
+    if (this.used + this.pending < this.max) return false;
+    for (const window of this.#windows) window.expire(nowMs);
+    return this.used + this.pending >= this.max;
+  }
 }
 
 export class IdempotencyWindow {
@@ -32,6 +48,7 @@ export class IdempotencyWindow {
     this.#windowMs = windowMs;
     this.#bucketMs = Math.max(1, Math.ceil(windowMs / BUCKETS_PER_WINDOW));
     this.#budget = budget;
+    budget.attach(this);
   }
 
   /** Fingerprint of the event that was counted under this key, 0 when none is remembered. */

@@ -169,15 +169,11 @@ export class PartitionActor {
         readUint32(bytes, key + 12),
       );
     if (known !== 0) return known === fingerprint ? KEY_REPLAYED : KEY_REUSED;
-    if (isFull(this.#keyBudget)) return KEY_WINDOW_FULL;
+    if (this.#keyBudget.isFull(this.#commit.nowMs())) return KEY_WINDOW_FULL;
     this.#pendingKeys.set(text, fingerprint);
     this.#keyBudget.pending++;
     return KEY_COUNTED;
   }
-}
-
-function isFull(budget: KeyBudget): boolean {
-  return budget.used + budget.pending >= budget.max;
 }
 
 /** The 16 bytes of a key as a string: a map key without collisions. */

@@ -1,0 +1,245 @@
+/**
+ * The one wiring of a node: ports in, a recovered node out. Production and simulation call it; it chooses no adapter.
+ *
+ * Order: tables → recovery (checkpoint, then logs to their ends) → own log → group commit → actors → router →
+ * checkpointer. Nothing is admitted before the gate is moved to "serving" by the caller.
+ */
+
+import { Checkpointer, type CheckpointSource } from "../checkpoint/checkpointer.ts";
+import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
+import { GroupCommit } from "../commit/group-commit.ts";
+import { CounterTable } from "../counters/counter-table.ts";
+import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
+import { HASH_NAME } from "../model/hash32.ts";
+import type { Rule } from "../model/status.ts";
+import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
+import { PartitionActor } from "../partition/partition-actor.ts";
+import { PartitionHost } from "../partition/partition-host.ts";
+import { PartitionState, type StateChange } from "../partition/partition-state.ts";
+import { recover, type RecoveryReport } from "../partition/recovery.ts";
+import { EventRouter } from "../router/event-router.ts";
+import type { OperatorControl } from "../router/operator-control.ts";
+import { Router } from "../router/router.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Timers } from "../runtime/timers.ts";
+import { chainSeed } from "../wal/entry-codec.ts";
+import type { NodeLog } from "../wal/node-log.ts";
+import { NodeMetrics } from "./node-metrics.ts";
+import type { ServiceGate } from "./service-gate.ts";
+
+export const CHECKPOINT_FORMAT_VERSION = 1;
+
+export interface NodePorts {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: NodeLog;
+  readonly checkpoints: CheckpointStore;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+export interface NodeSettings {
+  readonly nodeId: string;
+  /** This life of the node; its log does not exist yet. */
+  readonly incarnation: number;
+  readonly storeId: number;
+  readonly partitions: number;
+  /** The rule of a partition that has never seen a rule change. */
+  readonly initialRule: Rule;
+  readonly idempotencyWindowMs: number;
+  readonly idempotencyKeysMax: number;
+  readonly checkpointIntervalMs: number;
+  readonly logRetentionMs: number;
+  readonly pendingEventsMax: number;
+}
+
+export interface AssembledNode {
+  readonly router: Router;
+  readonly host: PartitionHost;
+  readonly commit: GroupCommit;
+  readonly checkpointer: Checkpointer;
+  readonly recovery: RecoveryReport;
+}
+
+export interface NodeHooks {
+  readonly gate: ServiceGate;
+  /** Makes the operators' side, which needs the host. */
+  readonly createControl: (parts: {
+    readonly host: PartitionHost;
+    readonly checkpointer: () => Checkpointer;
+  }) => OperatorControl;
+  readonly onLogFailed: (reason: string) => void;
+}
+
+/** Recovers and wires a node. Errors: `checkpoint_damaged`, `log_damaged`, disk failures. */
+export async function assembleNode(
+  ports: NodePorts,
+  settings: NodeSettings,
+  hooks: NodeHooks,
+): Promise<AssembledNode> {
+  const metrics = new NodeMetrics(ports.metrics);
+  const keyBudget = new KeyBudget(settings.idempotencyKeysMax);
+  let announce: (change: StateChange) => void = () => undefined;
+  const states = createStates(ports, settings, keyBudget, (change) => announce(change));
+  const recovery = await recoverStates(ports, settings, states);
+  await ports.log.create(settings.incarnation);
+  const commit = createCommit(ports, settings, hooks, metrics, recovery);
+  const actors = states.map(
+    (state) =>
+      new PartitionActor({
+        state,
+        epoch: settings.incarnation,
+        commit,
+        keyBudget,
+        refusal: () => hooks.gate.refusal(),
+      }),
+  );
+  const host = new PartitionHost(actors, ports.timers);
+  const checkpointer = createCheckpointer(ports, settings, states, commit, metrics);
+  const control = hooks.createControl({ host, checkpointer: () => checkpointer });
+  const router = createRouter(ports, settings, hooks, host, control);
+  announce = (change) => {
+    metrics.changed(change);
+    router.announce(change);
+  };
+  metrics.register({ host, keyBudget, checkpointer, commit, clock: ports.clock, settings });
+  return { router, host, commit, checkpointer, recovery };
+}
+
+function createStates(
+  ports: NodePorts,
+  settings: NodeSettings,
+  keyBudget: KeyBudget,
+  onChange: (change: StateChange) => void,
+): PartitionState[] {
+  const seed = [ports.random.uint32(), ports.random.uint32()] as const;
+  return Array.from({ length: settings.partitions }, (_, partition) => {
+    return new PartitionState({
+      partition,
+      table: new CounterTable({ partition, partitions: settings.partitions, seed }),
+      window: new IdempotencyWindow(settings.idempotencyWindowMs, keyBudget),
+      rule: settings.initialRule,
+      onChange,
+    });
+  });
+}
+
+function identityOf(settings: NodeSettings) {
+  return {
+    formatVersion: CHECKPOINT_FORMAT_VERSION,
+    partitions: settings.partitions,
+    hashName: HASH_NAME,
+    canonicalisationVersion: CANONICALISATION_VERSION,
+  };
+}
+
+function recoverStates(
+  ports: NodePorts,
+  settings: NodeSettings,
+  states: readonly PartitionState[],
+): Promise<RecoveryReport> {
+  return recover({
+    states,
+    store: ports.checkpoints,
+    log: ports.log,
+    expected: identityOf(settings),
+  });
+}
+
+function createCommit(
+  ports: NodePorts,
+  settings: NodeSettings,
+  hooks: NodeHooks,
+  metrics: NodeMetrics,
+  recovery: RecoveryReport,
+): GroupCommit {
+  return new GroupCommit({
+    log: ports.log,
+    clock: ports.clock,
+    random: ports.random,
+    incarnation: settings.incarnation,
+    chainSeed: chainSeed(settings.incarnation, settings.storeId),
+    timeMsMin: recovery.lastTimeMs,
+    observer: {
+      appended: (durationMs, eventCount) => metrics.appended(durationMs, eventCount),
+      logFailed: (reason) => {
+        hooks.gate.moveTo("failed", reason);
+        hooks.onLogFailed(reason);
+      },
+    },
+  });
+}
+
+function createRouter(
+  ports: NodePorts,
+  settings: NodeSettings,
+  hooks: NodeHooks,
+  host: PartitionHost,
+  control: OperatorControl,
+): Router {
+  const events = new EventRouter({
+    partitions: settings.partitions,
+    producer: settings.incarnation,
+    pendingEventsMax: settings.pendingEventsMax,
+    timers: ports.timers,
+    refusal: () => hooks.gate.refusalOfEvents(),
+    deliver: (partition, batch) => host.deliver(partition, batch),
+  });
+  return new Router({
+    nodeId: settings.nodeId,
+    host,
+    events,
+    control,
+    clock: ports.clock,
+    logger: ports.logger,
+    pendingEventsMax: settings.pendingEventsMax,
+  });
+}
+
+function createCheckpointer(
+  ports: NodePorts,
+  settings: NodeSettings,
+  states: readonly PartitionState[],
+  commit: GroupCommit,
+  metrics: NodeMetrics,
+): Checkpointer {
+  return new Checkpointer({
+    store: ports.checkpoints,
+    log: ports.log,
+    clock: ports.clock,
+    timers: ports.timers,
+    logger: ports.logger,
+    intervalMs: settings.checkpointIntervalMs,
+    logRetentionMs: settings.logRetentionMs,
+    incarnation: settings.incarnation,
+    epoch: settings.incarnation,
+    sources: states.map((state) => sourceOf(state)),
+    appliedSequence: () => commit.sequence,
+    identity: identityOf(settings),
+    observer: { checkpointed: (durationMs) => metrics.checkpointed(durationMs) },
+  });
+}
+
+function sourceOf(state: PartitionState): CheckpointSource {
+  return {
+    partition: state.partition,
+    get position() {
+      return state.position;
+    },
+    pageIds: (isFull) => {
+      if (isFull) state.table.markAllDirty();
+      return state.table.dirtyPages();
+    },
+    encodePage: (id) => state.table.encodePage(id),
+    keyBuckets: () => state.window.bucketStarts(),
+    keyBucketsToWrite: (isFull) =>
+      isFull ? state.window.bucketStarts() : state.window.dirtyBuckets(),
+    encodeKeys: (bucket) => state.window.encodeBucket(bucket),
+    isMetaDirty: () => state.isMetaDirty,
+    encodeMeta: () => state.encodeMeta(),
+  };
+}

@@ -1,0 +1,160 @@
+/**
+ * A node that needs no server: file log, file checkpoints, a control table in a file. Chooses adapters, calls
+ * `assembleNode`, and gives back a node that serves until it is stopped.
+ */
+
+import { mkdir } from "node:fs/promises";
+import { FileCheckpointStore } from "../checkpoint/file-checkpoint-store.ts";
+import type { Config } from "../config/config-type.ts";
+import {
+  CONTROL_FORMAT_VERSION,
+  type ControlTable,
+  LocalControlStore,
+} from "../control-plane/local-control-store.ts";
+import { CatchallError } from "../model/errors.ts";
+import { DEFAULT_RULE } from "../model/status.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Disk } from "../runtime/disk.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import { NodeClock } from "../runtime/node-clock.ts";
+import { lockDataDirectory } from "../runtime/node-data-lock.ts";
+import { NodeDisk } from "../runtime/node-disk.ts";
+import { NodeRandom } from "../runtime/node-random.ts";
+import { NodeTimers } from "../runtime/node-timers.ts";
+import type { Timers } from "../runtime/timers.ts";
+import { FileNodeLog } from "../wal/file-node-log.ts";
+import { openStoreIdentity } from "../wal/store-identity.ts";
+import { type AssembledNode, assembleNode, type NodeSettings } from "./assemble-node.ts";
+import { EmbeddedControl } from "./embedded-control.ts";
+import { ServiceGate } from "./service-gate.ts";
+
+export interface EmbeddedOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly onLogFailed: (reason: string) => void;
+}
+
+export interface EmbeddedNode extends AssembledNode {
+  readonly gate: ServiceGate;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly incarnation: number;
+  /** Commits what is pending, writes a checkpoint, gives the directory free. Repeatable. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Opens the data directory, recovers, and serves.
+ * Errors: CatchallError `data_dir_locked`, `log_damaged`, `checkpoint_damaged`, `conflict` (another --partitions).
+ */
+export async function startEmbeddedNode(options: EmbeddedOptions): Promise<EmbeddedNode> {
+  const { config } = options;
+  await mkdir(config.dataDir, { recursive: true });
+  const disk = new NodeDisk(config.dataDir);
+  const lock = await lockDataDirectory(config.dataDir);
+  try {
+    return await startOnDisk(options, disk, () => lock.release());
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function startOnDisk(
+  options: EmbeddedOptions,
+  disk: Disk,
+  release: () => Promise<void>,
+): Promise<EmbeddedNode> {
+  const { config, logger, metrics } = options;
+  const clock = new NodeClock();
+  const timers = new NodeTimers();
+  const random = new NodeRandom();
+  const { storeId } = await openStoreIdentity(disk, random);
+  const controlStore = new LocalControlStore(disk);
+  const table = await nextIncarnation(controlStore, config);
+  const log = await FileNodeLog.open(disk, { storeId });
+  const checkpoints = await FileCheckpointStore.open(disk, { storeId });
+  const gate = new ServiceGate();
+  let control: EmbeddedControl | undefined;
+  const node = await assembleNode(
+    { clock, timers, random, log, checkpoints, logger, metrics },
+    settingsOf(config, table, storeId),
+    {
+      gate,
+      onLogFailed: options.onLogFailed,
+      createControl: ({ host, checkpointer }) => {
+        const { nodeId, clusterName } = config;
+        const parts = { store: controlStore, table, host, checkpointer, gate, clock, log };
+        control = new EmbeddedControl({ nodeId, clusterName, ...parts });
+        return control;
+      },
+    },
+  );
+  gate.moveTo("serving");
+  await control?.resumeRuleChange();
+  node.checkpointer.start();
+  let stopping: Promise<void> | null = null;
+  const stop = async () => {
+    gate.moveTo("draining");
+    await node.commit.drained();
+    await node.checkpointer.stop();
+    if (gate.state !== "failed") await node.checkpointer.run();
+    await checkpoints.close();
+    await log.close();
+    await release();
+  };
+  return {
+    ...node,
+    gate,
+    clock,
+    timers,
+    incarnation: table.incarnation,
+    stop: () => {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}
+
+function settingsOf(config: Config, table: ControlTable, storeId: number): NodeSettings {
+  return {
+    nodeId: config.nodeId,
+    incarnation: table.incarnation,
+    storeId,
+    partitions: config.partitions,
+    initialRule: table.initialRule,
+    idempotencyWindowMs: config.idempotencyWindowMs,
+    idempotencyKeysMax: config.idempotencyMaxKeys,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    logRetentionMs: config.logRetentionMs,
+    pendingEventsMax: config.maxPendingEvents,
+  };
+}
+
+/** Takes a new incarnation, durably, before anything is written under it. */
+async function nextIncarnation(store: LocalControlStore, config: Config): Promise<ControlTable> {
+  const before = await store.read();
+  if (before !== null && before.partitions !== config.partitions) {
+    throw new CatchallError(
+      "conflict",
+      `The data directory was made with --partitions ${before.partitions}, ` +
+        `not ${config.partitions}: the number is fixed at the first start`,
+    );
+  }
+  const rule = { ...DEFAULT_RULE, deliveredThreshold: config.deliveredThreshold };
+  const table: ControlTable =
+    before === null
+      ? {
+          formatVersion: CONTROL_FORMAT_VERSION,
+          partitions: config.partitions,
+          incarnation: 1,
+          initialRule: rule,
+          rule,
+          ruleRevision: 0,
+        }
+      : { ...before, incarnation: before.incarnation + 1 };
+  await store.write(table);
+  return table;
+}

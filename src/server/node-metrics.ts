@@ -1,0 +1,89 @@
+/**
+ * The node's metrics under the names of the contract. Hot paths add to plain numbers; gauges are read at a scrape.
+ */
+
+import type { Checkpointer } from "../checkpoint/checkpointer.ts";
+import type { GroupCommit } from "../commit/group-commit.ts";
+import { STATUS_NAMES } from "../model/status.ts";
+import type { KeyBudget } from "../partition/idempotency-window.ts";
+import type { PartitionHost } from "../partition/partition-host.ts";
+import type { StateChange } from "../partition/partition-state.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { DURATION_BOUNDS_S, type Histogram, type Metrics, SIZE_BOUNDS } from "../runtime/metrics.ts";
+
+export class NodeMetrics {
+  readonly #metrics: Metrics;
+  readonly #commitDuration: Histogram;
+  readonly #commitEvents: Histogram;
+  readonly #checkpointDuration: Histogram;
+
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics;
+    this.#commitDuration = metrics.histogram(
+      "wal_commit_duration_seconds",
+      "Time from handing an entry to the log until it is durable",
+      DURATION_BOUNDS_S,
+    );
+    this.#commitEvents = metrics.histogram(
+      "wal_commit_events",
+      "Events in one log entry",
+      SIZE_BOUNDS,
+    );
+    this.#checkpointDuration = metrics.histogram(
+      "checkpoint_duration_seconds",
+      "Time to write one checkpoint",
+      DURATION_BOUNDS_S,
+    );
+  }
+
+  appended(durationMs: number, eventCount: number): void {
+    this.#commitDuration.observe(durationMs / 1000);
+    this.#commitEvents.observe(eventCount);
+  }
+
+  checkpointed(durationMs: number): void {
+    this.#checkpointDuration.observe(durationMs / 1000);
+  }
+
+  changed(change: StateChange): void {
+    this.#metrics
+      .counter("status_changes_total", "Status changes that were committed", {
+        from: STATUS_NAMES[change.from],
+        to: STATUS_NAMES[change.to],
+      })
+      .add();
+  }
+
+  register(parts: {
+    readonly host: PartitionHost;
+    readonly keyBudget: KeyBudget;
+    readonly checkpointer: Checkpointer;
+    readonly commit: GroupCommit;
+    readonly clock: Clock;
+    readonly settings: { readonly incarnation: number; readonly partitions: number };
+  }): void {
+    const { host, keyBudget, checkpointer, clock, settings } = parts;
+    const gauge = this.#metrics.gauge.bind(this.#metrics);
+    gauge("partitions_owned", "Partitions that this node owns", () => host.partitions);
+    gauge("partition_state", "Partitions by state", () => [
+      { labels: { state: "open" }, value: host.partitions },
+    ]);
+    gauge("cluster_epoch", "Epoch of the control table", () => settings.incarnation);
+    gauge("domains", "Domains by status", () => {
+      const { byStatus } = host.totals();
+      return ([1, 2, 3] as const).map((code) => ({
+        labels: { status: STATUS_NAMES[code] },
+        value: byStatus[code],
+      }));
+    });
+    gauge("table_bytes", "Memory of counters and names", () => host.totals().tableBytes);
+    gauge("dedupe_window_entries", "Idempotency keys remembered", () => keyBudget.used);
+    gauge("wal_lag_events", "Log entries that no checkpoint covers", () => {
+      return checkpointer.lagEntries;
+    });
+    gauge("checkpoint_age_seconds", "Time since the last checkpoint", () => {
+      const last = checkpointer.lastCheckpointMs;
+      return last === null ? 0 : (clock.wallMs() - last) / 1000;
+    });
+  }
+}

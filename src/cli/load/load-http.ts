@@ -14,6 +14,7 @@ export interface DomainAnswer {
 }
 
 const RETRY_DELAY_MS = 100;
+const REACH_TIMEOUT_MS = 2000;
 const REQUEST_TIMEOUT_MS = 60_000;
 
 export class LoadHttp {
@@ -30,6 +31,23 @@ export class LoadHttp {
     this.#baseUrl = options.baseUrl.replace(/\/$/, "");
     this.#token = options.token;
     this.#deadlineMs = options.deadlineMs;
+  }
+
+  /** Any answer at all will do. Errors: not_ready when nobody listens after a short while. */
+  async reach(): Promise<void> {
+    const giveUpMs = performance.now() + REACH_TIMEOUT_MS;
+    for (;;) {
+      try {
+        await (await this.#fetch("GET", "/healthz", null)).arrayBuffer();
+        return;
+      } catch (error) {
+        if (performance.now() > giveUpMs) {
+          const message = `Nothing answers at "${this.#baseUrl}"; start a node or give its --url`;
+          throw new CatchallError("not_ready", message, { cause: error });
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
+    }
   }
 
   /** Answers in the order asked; null for a name that the service refused. */

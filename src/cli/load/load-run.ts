@@ -89,6 +89,7 @@ export async function runLoad(
     token: options.token,
     deadlineMs: options.reconnectTimeoutMs,
   });
+  await http.reach();
   const createStream = () => createMix(options.mix, options);
   // The stream is seeded, so its domains are known before it runs: a repeated run stays exact.
   const isBaselined = options.isVerifying && Number.isFinite(options.events);

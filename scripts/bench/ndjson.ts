@@ -12,7 +12,9 @@ function bodyOf(withId: boolean): Uint8Array {
   for (let i = 0; i < LINES; i++) {
     const name = (Math.imul(i, 2654435761) >>> 0).toString(36);
     const id = withId ? `,"id":"event-${i}"` : "";
-    lines.push(`{"domain":"${name}Mail.example.com","type":"${i % 3 === 0 ? "bounced" : "delivered"}"${id}}`);
+    lines.push(
+      `{"domain":"${name}Mail.example.com","type":"${i % 3 === 0 ? "bounced" : "delivered"}"${id}}`,
+    );
   }
   return new TextEncoder().encode(lines.join("\n"));
 }

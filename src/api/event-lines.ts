@@ -7,7 +7,13 @@
 
 import type { DomainParser } from "../model/domain-name.ts";
 import type { ErrorCode } from "../model/errors.ts";
-import { BOUNCED, DELIVERED, EVENT_COUNT_MAX, EVENT_ID_LENGTH_MAX, type EventKind } from "../model/event.ts";
+import {
+  BOUNCED,
+  DELIVERED,
+  EVENT_COUNT_MAX,
+  EVENT_ID_LENGTH_MAX,
+  type EventKind,
+} from "../model/event.ts";
 import { type EventFields, type EventReader, readEventObject } from "./event-object.ts";
 import { decodeUtf8, isTooDeep, withoutBom } from "./json-body.ts";
 
@@ -228,7 +234,12 @@ function isPlainEventId(bytes: Uint8Array, start: number, end: number): boolean 
 /** `omain"` */
 function isDomainKey(b: Uint8Array, i: number): boolean {
   return (
-    b[i] === 0x6f && b[i + 1] === 0x6d && b[i + 2] === 0x61 && b[i + 3] === 0x69 && b[i + 4] === 0x6e && b[i + 5] === QUOTE
+    b[i] === 0x6f &&
+    b[i + 1] === 0x6d &&
+    b[i + 2] === 0x61 &&
+    b[i + 3] === 0x69 &&
+    b[i + 4] === 0x6e &&
+    b[i + 5] === QUOTE
   );
 }
 
@@ -239,7 +250,13 @@ function isTypeKey(b: Uint8Array, i: number): boolean {
 
 /** `ount"` */
 function isCountKey(b: Uint8Array, i: number): boolean {
-  return b[i] === 0x6f && b[i + 1] === 0x75 && b[i + 2] === 0x6e && b[i + 3] === 0x74 && b[i + 4] === QUOTE;
+  return (
+    b[i] === 0x6f &&
+    b[i + 1] === 0x75 &&
+    b[i + 2] === 0x6e &&
+    b[i + 3] === 0x74 &&
+    b[i + 4] === QUOTE
+  );
 }
 
 const DELIVERED_BYTES = new TextEncoder().encode('delivered"');

@@ -53,7 +53,9 @@ function errorOfEvent(value: unknown, fields: EventFields, domain: DomainParser)
 }
 
 function isEventCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= EVENT_COUNT_MAX;
+  return (
+    typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= EVENT_COUNT_MAX
+  );
 }
 
 /** Reads the events of a JSON array that was parsed as a whole. */

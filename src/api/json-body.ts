@@ -19,13 +19,13 @@ export function parseJsonBytes(bytes: Uint8Array): unknown {
   let text: string;
   try {
     text = UTF8.decode(body);
-  } catch {
-    throw new CatchallError("invalid_utf8");
+  } catch (cause) {
+    throw new CatchallError("invalid_utf8", undefined, { cause });
   }
   try {
     return JSON.parse(text) as unknown;
-  } catch {
-    throw new CatchallError("invalid_json");
+  } catch (cause) {
+    throw new CatchallError("invalid_json", undefined, { cause });
   }
 }
 

@@ -18,12 +18,19 @@ export interface OverrideRequest {
 }
 
 /** `{"domains":[...]}`. Errors: `invalid_body`, `too_many_domains`. */
-export function parseLookup(body: Uint8Array, domainsMax: number = LOOKUP_DOMAINS_MAX): readonly string[] {
+export function parseLookup(
+  body: Uint8Array,
+  domainsMax: number = LOOKUP_DOMAINS_MAX,
+): readonly string[] {
   const value = parseJsonBytes(body);
   const domains = isJsonObject(value) ? ownField(value, "domains") : undefined;
-  if (!Array.isArray(domains)) throw new CatchallError("invalid_body", 'Body must be {"domains":["..."]}');
+  if (!Array.isArray(domains))
+    throw new CatchallError("invalid_body", 'Body must be {"domains":["..."]}');
   if (domains.length > domainsMax) {
-    throw new CatchallError("too_many_domains", `At most ${domainsMax} domains in one lookup, got ${domains.length}`);
+    throw new CatchallError(
+      "too_many_domains",
+      `At most ${domainsMax} domains in one lookup, got ${domains.length}`,
+    );
   }
   if (!domains.every((domain) => typeof domain === "string")) {
     throw new CatchallError("invalid_body", "Every domain must be a string");
@@ -33,10 +40,17 @@ export function parseLookup(body: Uint8Array, domainsMax: number = LOOKUP_DOMAIN
 
 /** `{"deliveredThreshold","bouncedThreshold","maxBounceRatio"?}`. Errors: `invalid_rule`, `invalid_json`. */
 export function parseRule(body: Uint8Array): Rule {
-  const value = parseObject(body, ["deliveredThreshold", "bouncedThreshold", "maxBounceRatio"], "invalid_rule");
+  const value = parseObject(
+    body,
+    ["deliveredThreshold", "bouncedThreshold", "maxBounceRatio"],
+    "invalid_rule",
+  );
   const ratio = ownField(value, "maxBounceRatio") ?? null;
   if (ratio !== null && !(typeof ratio === "number" && ratio >= 0 && ratio <= 1)) {
-    throw new CatchallError("invalid_rule", '"maxBounceRatio" must be null or a number from 0 to 1');
+    throw new CatchallError(
+      "invalid_rule",
+      '"maxBounceRatio" must be null or a number from 0 to 1',
+    );
   }
   return {
     deliveredThreshold: wholeNumber(value, "deliveredThreshold", 0),
@@ -52,10 +66,16 @@ export function parseOverride(body: Uint8Array): OverrideRequest {
   const status = ownField(value, "status");
   const reason = ownField(value, "reason");
   if (!isStatusName(status)) {
-    throw new CatchallError("invalid_body", '"status" must be "catch-all", "not catch-all" or "unknown"');
+    throw new CatchallError(
+      "invalid_body",
+      '"status" must be "catch-all", "not catch-all" or "unknown"',
+    );
   }
   if (!isReason(reason)) {
-    throw new CatchallError("invalid_body", `"reason" must be text of 1 to ${REASON_LENGTH_MAX} characters`);
+    throw new CatchallError(
+      "invalid_body",
+      `"reason" must be text of 1 to ${REASON_LENGTH_MAX} characters`,
+    );
   }
   return { status, reason };
 }
@@ -65,7 +85,8 @@ export function isStatusName(value: unknown): value is StatusName {
 }
 
 function isReason(value: unknown): value is string {
-  if (typeof value !== "string" || value.trim() === "" || value.length > REASON_LENGTH_MAX) return false;
+  if (typeof value !== "string" || value.trim() === "" || value.length > REASON_LENGTH_MAX)
+    return false;
   return !/[\p{Cc}\p{Cs}]/u.test(value);
 }
 
@@ -82,7 +103,10 @@ function wholeNumber(value: JsonObject, key: string, minimum: number): number {
   const number = ownField(value, key);
   const isRight = typeof number === "number" && Number.isInteger(number) && !Object.is(number, -0);
   if (!isRight || number < minimum || number > THRESHOLD_MAX) {
-    throw new CatchallError("invalid_rule", `"${key}" must be a whole number from ${minimum} to ${THRESHOLD_MAX}`);
+    throw new CatchallError(
+      "invalid_rule",
+      `"${key}" must be a whole number from ${minimum} to ${THRESHOLD_MAX}`,
+    );
   }
   return number;
 }
@@ -104,8 +128,9 @@ export function queryParameter(query: string, name: string): string | null {
 export function decodeSegment(raw: string, name: string): string {
   try {
     return decodeURIComponent(raw);
-  } catch {
-    throw new CatchallError("invalid_parameter", `"${name}" has broken percent-encoding`);
+  } catch (cause) {
+    const message = `"${name}" has broken percent-encoding`;
+    throw new CatchallError("invalid_parameter", message, { cause });
   }
 }
 
@@ -113,7 +138,10 @@ export function statusParameter(query: string): StatusName | null {
   const value = queryParameter(query, "status");
   if (value === null || value === "") return null;
   if (isStatusName(value)) return value;
-  throw new CatchallError("invalid_parameter", '"status" must be "catch-all", "not catch-all" or "unknown"');
+  throw new CatchallError(
+    "invalid_parameter",
+    '"status" must be "catch-all", "not catch-all" or "unknown"',
+  );
 }
 
 export function booleanParameter(query: string, name: string): boolean {
@@ -128,7 +156,10 @@ export function limitParameter(query: string, fallback: number, maximum: number)
   if (value === null || value === "") return fallback;
   const limit = /^[0-9]{1,9}$/.test(value) ? Number(value) : 0;
   if (limit < 1 || limit > maximum) {
-    throw new CatchallError("invalid_parameter", `"limit" must be a whole number from 1 to ${maximum}`);
+    throw new CatchallError(
+      "invalid_parameter",
+      `"limit" must be a whole number from 1 to ${maximum}`,
+    );
   }
   return limit;
 }

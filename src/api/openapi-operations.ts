@@ -16,7 +16,12 @@ export interface OperationSpec {
   /** Media type → schema. */
   readonly body?: Json;
   /** Success status → what it is and its content (media type → schema), null for no body. */
-  readonly success: Readonly<Record<string, { readonly description: string; readonly content: Json | null; readonly headers?: Json }>>;
+  readonly success: Readonly<
+    Record<
+      string,
+      { readonly description: string; readonly content: Json | null; readonly headers?: Json }
+    >
+  >;
   /** Statuses of problems that the handler itself gives. */
   readonly problems: readonly number[];
 }
@@ -36,8 +41,13 @@ function query(name: string, description: string, schema: Json): Json {
 }
 
 const statusQuery = query("status", "Only domains of this status", ref("Status"));
-const dryRunQuery = query("dryRun", "Answer what would happen and change nothing", { type: "boolean", default: false });
-const locationHeader = { Location: { description: "Where the progress is", schema: { type: "string" } } };
+const dryRunQuery = query("dryRun", "Answer what would happen and change nothing", {
+  type: "boolean",
+  default: false,
+});
+const locationHeader = {
+  Location: { description: "Where the progress is", schema: { type: "string" } },
+};
 const keyHeader: Json = {
   name: "Idempotency-Key",
   in: "header",
@@ -50,7 +60,8 @@ function single(kind: "delivered" | "bounced"): OperationSpec {
   return {
     tag: "events",
     summary: `Count one ${kind} event`,
-    description: "Counts each time it is called, PUT too; give an Idempotency-Key to make retries safe. Needs no body.",
+    description:
+      "Counts each time it is called, PUT too; give an Idempotency-Key to make retries safe. Needs no body.",
     parameters: [keyHeader],
     success: {
       "204": {
@@ -121,7 +132,12 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     parameters: [
       statusQuery,
       query("cursor", "`nextCursor` of the page before", { type: "string", maxLength: 512 }),
-      query("limit", "Domains per page", { type: "integer", minimum: 1, maximum: 1000, default: 100 }),
+      query("limit", "Domains per page", {
+        type: "integer",
+        minimum: 1,
+        maximum: 1000,
+        default: 100,
+      }),
     ],
     success: {
       "200": {
@@ -131,18 +147,30 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     },
     problems: [400],
   },
-  stats: { tag: "domains", summary: "Totals of the cluster and of each node", success: ok("Stats", "Totals"), problems: [] },
+  stats: {
+    tag: "domains",
+    summary: "Totals of the cluster and of each node",
+    success: ok("Stats", "Totals"),
+    problems: [],
+  },
   watchDomain: {
     tag: "domains",
     summary: "Server-sent events: the status of now, then each change",
-    success: { "200": { description: "Events `status` (DomainStatus) and `change` (StatusChange)", content: sse("DomainStatus", "StatusChange") } },
+    success: {
+      "200": {
+        description: "Events `status` (DomainStatus) and `change` (StatusChange)",
+        content: sse("DomainStatus", "StatusChange"),
+      },
+    },
     problems: [400],
   },
   changes: {
     tag: "domains",
     summary: "Server-sent events: status changes of all domains from now on",
     parameters: [statusQuery],
-    success: { "200": { description: "Events `change` (StatusChange)", content: sse("StatusChange") } },
+    success: {
+      "200": { description: "Events `change` (StatusChange)", content: sse("StatusChange") },
+    },
     problems: [400],
   },
   putOverride: {
@@ -164,7 +192,12 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     success: { "204": { description: "Forgotten, durably and once", content: null } },
     problems: [400, 504],
   },
-  cluster: { tag: "cluster", summary: "Nodes, owners, leases, lag and handoffs", success: ok("Cluster", "The cluster"), problems: [] },
+  cluster: {
+    tag: "cluster",
+    summary: "Nodes, owners, leases, lag and handoffs",
+    success: ok("Cluster", "The cluster"),
+    problems: [],
+  },
   locate: {
     tag: "cluster",
     summary: "Hash, partition and owner of a domain",
@@ -190,7 +223,12 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     success: { "202": accepted("Started") },
     problems: [400, 404, 409, 504],
   },
-  getRule: { tag: "cluster", summary: "The classification rule", success: ok("Rule", "The rule"), problems: [] },
+  getRule: {
+    tag: "cluster",
+    summary: "The classification rule",
+    success: ok("Rule", "The rule"),
+    problems: [],
+  },
   putRule: {
     tag: "cluster",
     summary: "Change the rule and evaluate every domain again",
@@ -199,24 +237,43 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     success: ok("RuleReport", "What changed, or would change"),
     problems: [...BODY_PROBLEMS, 409, 504],
   },
-  healthz: { tag: "node", summary: "Is the process alive", success: ok("Health", "Alive"), problems: [] },
-  readyz: { tag: "node", summary: "May the node receive traffic", success: ok("Readiness", "It may"), problems: [503] },
+  healthz: {
+    tag: "node",
+    summary: "Is the process alive",
+    success: ok("Health", "Alive"),
+    problems: [],
+  },
+  readyz: {
+    tag: "node",
+    summary: "May the node receive traffic",
+    success: ok("Readiness", "It may"),
+    problems: [503],
+  },
   metrics: {
     tag: "node",
     summary: "Metrics as Prometheus text",
-    success: { "200": { description: "Metrics", content: { "text/plain": { schema: { type: "string" } } } } },
+    success: {
+      "200": { description: "Metrics", content: { "text/plain": { schema: { type: "string" } } } },
+    },
     problems: [],
   },
   openapi: {
     tag: "node",
     summary: "This document",
-    success: { "200": { description: "OpenAPI 3.1", content: { "application/json": { schema: { type: "object" } } } } },
+    success: {
+      "200": {
+        description: "OpenAPI 3.1",
+        content: { "application/json": { schema: { type: "object" } } },
+      },
+    },
     problems: [],
   },
   landing: {
     tag: "node",
     summary: "First page for people",
-    success: { "200": { description: "HTML", content: { "text/html": { schema: { type: "string" } } } } },
+    success: {
+      "200": { description: "HTML", content: { "text/html": { schema: { type: "string" } } } },
+    },
     problems: [],
   },
 };

@@ -18,8 +18,15 @@ export function ref(name: string): Schema {
   return { $ref: `#/components/schemas/${name}` };
 }
 
-function object(properties: Readonly<Record<string, unknown>>, optional: readonly string[] = []): Schema {
-  return { type: "object", required: Object.keys(properties).filter((key) => !optional.includes(key)), properties };
+function object(
+  properties: Readonly<Record<string, unknown>>,
+  optional: readonly string[] = [],
+): Schema {
+  return {
+    type: "object",
+    required: Object.keys(properties).filter((key) => !optional.includes(key)),
+    properties,
+  };
 }
 
 function list(items: Schema): Schema {
@@ -35,7 +42,8 @@ const problem = {
   effect: {
     type: "string",
     enum: ["none", "unknown"],
-    description: "none: nothing was counted, a retry is safe; unknown (504 only): it may have been counted",
+    description:
+      "none: nothing was counted, a retry is safe; unknown (504 only): it may have been counted",
   },
   retryable: { type: "boolean" },
   node: text,
@@ -53,18 +61,29 @@ const bulkAnswer = {
   accepted: { ...count, description: "Events that are durable and counted now" },
   replayed: { ...count, description: "Events that were counted before under the same id" },
   rejected: list(rejectedLine),
-  rejectedOmitted: { ...count, description: "Lines of bad input beyond those listed; absent when all are listed" },
+  rejectedOmitted: {
+    ...count,
+    description: "Lines of bad input beyond those listed; absent when all are listed",
+  },
 };
 
 export const SCHEMAS: Readonly<Record<string, Schema>> = {
   Problem: object(problem, ["node"]),
   BulkProblem: object({ ...problem, ...bulkAnswer, unknown: list(count) }, [
-    "node", "accepted", "replayed", "rejected", "rejectedOmitted", "unknown",
+    "node",
+    "accepted",
+    "replayed",
+    "rejected",
+    "rejectedOmitted",
+    "unknown",
   ]),
   Status: { type: "string", enum: ["catch-all", "not catch-all", "unknown"] },
   Event: object(
     {
-      domain: { type: "string", description: "A domain, or an e-mail address, which counts for its domain" },
+      domain: {
+        type: "string",
+        description: "A domain, or an e-mail address, which counts for its domain",
+      },
       type: { type: "string", enum: ["delivered", "bounced"] },
       count: { type: "integer", minimum: 1, maximum: 1_000_000, default: 1 },
       id: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
@@ -80,21 +99,46 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
   },
   DomainStatus: object(
     {
-      domain, status, reason: text, delivered: count, bounced: count, threshold: count,
-      firstSeen: nullableTime, lastSeen: nullableTime, statusSince: nullableTime,
-      overridden: { type: "boolean" }, override: ref("Override"), node: text, asOf: time,
+      domain,
+      status,
+      reason: text,
+      delivered: count,
+      bounced: count,
+      threshold: count,
+      firstSeen: nullableTime,
+      lastSeen: nullableTime,
+      statusSince: nullableTime,
+      overridden: { type: "boolean" },
+      override: ref("Override"),
+      node: text,
+      asOf: time,
     },
     ["override"],
   ),
   LookupRequest: object({ domains: { type: "array", items: text, maxItems: 10_000 } }),
-  LookupError: object({ domain: text, error: { type: "string", description: "An error code" }, message: text }),
+  LookupError: object({
+    domain: text,
+    error: { type: "string", description: "An error code" },
+    message: text,
+  }),
   LookupAnswer: object({
     results: list({ oneOf: [ref("DomainStatus"), ref("LookupError")] }),
     summary: object({ "catch-all": count, "not catch-all": count, unknown: count, invalid: count }),
   }),
-  DomainPage: object({ items: list(ref("DomainStatus")), nextCursor: { type: ["string", "null"] } }),
+  DomainPage: object({
+    items: list(ref("DomainStatus")),
+    nextCursor: { type: ["string", "null"] },
+  }),
   Stats: object({ ...totals, nodes: list(object({ node: text, ...totals })), asOf: time }),
-  StatusChange: object({ id: text, domain, from: status, to: status, delivered: count, bounced: count, at: time }),
+  StatusChange: object({
+    id: text,
+    domain,
+    from: status,
+    to: status,
+    delivered: count,
+    bounced: count,
+    at: time,
+  }),
   Rule: object(
     {
       deliveredThreshold: { type: "integer", minimum: 0, maximum: 1_000_000_000 },
@@ -122,8 +166,12 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     partitions: count,
     nodes: list(
       object({
-        id: text, incarnation: count, state: { type: "string", enum: ["alive", "draining", "dead"] },
-        partitionsOwned: count, leaseRemainingMs: { type: ["number", "null"] }, walLagEvents: count,
+        id: text,
+        incarnation: count,
+        state: { type: "string", enum: ["alive", "draining", "dead"] },
+        partitionsOwned: count,
+        leaseRemainingMs: { type: ["number", "null"] },
+        walLagEvents: count,
         checkpointAgeMs: { type: ["number", "null"] },
       }),
     ),
@@ -132,9 +180,16 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     log: object({ kind: text, synced: { type: "boolean" }, sizeBytes: count }),
   }),
   Location: object({ domain, hash: count, partition: count, owner: text, epoch: count }),
-  RebalancePlan: object({ id: text, moves: list(object({ partition: count, from: text, to: text })) }),
+  RebalancePlan: object({
+    id: text,
+    moves: list(object({ partition: count, from: text, to: text })),
+  }),
   RebalanceProgress: object({
-    id: text, state: { type: "string", enum: ["done", "running", "failed"] },
-    done: count, total: count, bytes: count, etaMs: { type: ["number", "null"] },
+    id: text,
+    state: { type: "string", enum: ["done", "running", "failed"] },
+    done: count,
+    total: count,
+    bytes: count,
+    etaMs: { type: ["number", "null"] },
   }),
 };

@@ -6,7 +6,7 @@
 import { OPERATIONS, type OperationSpec } from "./openapi-operations.ts";
 import { ref, SCHEMAS } from "./openapi-schemas.ts";
 import { PROBLEM_CONTENT_TYPE } from "./problem.ts";
-import { type RouteSpec, ROUTES, templateOf } from "./routes.ts";
+import { ROUTES, type RouteSpec, templateOf } from "./routes.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -54,7 +54,11 @@ export function openApiDocument(options: { readonly version: string }): Json {
     components: {
       schemas: SCHEMAS,
       securitySchemes: {
-        bearer: { type: "http", scheme: "bearer", description: "Needed only when the node has a tokens file" },
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description: "Needed only when the node has a tokens file",
+        },
       },
     },
   };
@@ -105,7 +109,9 @@ function problemStatusesOf(route: RouteSpec, spec: OperationSpec): readonly numb
 }
 
 function problemResponse(route: RouteSpec, status: number): Json {
-  const retryAfter = { "Retry-After": { description: "Seconds to wait", schema: { type: "integer" } } };
+  const retryAfter = {
+    "Retry-After": { description: "Seconds to wait", schema: { type: "integer" } },
+  };
   const schema = route.id === "postEvents" && status === 504 ? "BulkProblem" : "Problem";
   return {
     description: PROBLEM_TEXTS[status] ?? "Error",

@@ -3,7 +3,7 @@
  * Invariant: an unexpected error is answered as `internal` with nothing of its text, since that may hold secrets.
  */
 
-import { CatchallError, ERROR_CODES, type Effect, type ErrorCode } from "../model/errors.ts";
+import { CatchallError, type Effect, ERROR_CODES, type ErrorCode } from "../model/errors.ts";
 
 export interface Problem {
   readonly type: string;
@@ -34,7 +34,9 @@ const RETRY_AFTER_SECONDS: Partial<Readonly<Record<ErrorCode, number>>> = {
 
 /** Translates anything thrown; what is not a CatchallError becomes `internal`. */
 export function toCatchallError(error: unknown): CatchallError {
-  return error instanceof CatchallError ? error : new CatchallError("internal", undefined, { cause: error });
+  return error instanceof CatchallError
+    ? error
+    : new CatchallError("internal", undefined, { cause: error });
 }
 
 export function problemOf(error: CatchallError, node?: string): Problem {

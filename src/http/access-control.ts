@@ -57,7 +57,11 @@ export class AccessControl {
     return role === "admin" ? this.#checkOperatorWithoutTokens(request) : ANONYMOUS;
   }
 
-  #checkToken(role: Role, request: HttpRequest, tokens: readonly AccessToken[]): string | CatchallError {
+  #checkToken(
+    role: Role,
+    request: HttpRequest,
+    tokens: readonly AccessToken[],
+  ): string | CatchallError {
     const presented = BEARER.exec(request.header("authorization"))?.[1];
     if (presented === undefined) return new CatchallError("unauthorized");
     const digest = this.#digest.sha256(presented);
@@ -66,7 +70,9 @@ export class AccessControl {
     for (const token of tokens) if (this.#digest.isEqual(token.sha256, digest)) found = token;
     if (found === null) return new CatchallError("unauthorized");
     const isAllowed = found.roles.some((has) => has === "admin" || has === role);
-    return isAllowed ? found.name : new CatchallError("forbidden", `This needs a token with the role "${role}"`);
+    return isAllowed
+      ? found.name
+      : new CatchallError("forbidden", `This needs a token with the role "${role}"`);
   }
 
   #checkOperatorWithoutTokens(request: HttpRequest): string | CatchallError {
@@ -78,7 +84,10 @@ export class AccessControl {
       );
     }
     if (!this.#isKnownHost(request.header("host"))) {
-      return new CatchallError("forbidden", "Operator writes without tokens must address the node as localhost");
+      return new CatchallError(
+        "forbidden",
+        "Operator writes without tokens must address the node as localhost",
+      );
     }
     return ANONYMOUS;
   }
@@ -92,7 +101,12 @@ export class AccessControl {
 }
 
 export function isLoopbackHost(host: string): boolean {
-  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.[0-9]{1,3}){3}$/.test(host);
+  return (
+    host === "localhost" ||
+    host === "::1" ||
+    host === "[::1]" ||
+    /^127(\.[0-9]{1,3}){3}$/.test(host)
+  );
 }
 
 /** Browsers say where a request comes from; programs send neither header. */

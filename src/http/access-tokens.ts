@@ -26,7 +26,10 @@ export function parseTokens(text: string): ParsedTokens {
   const tokens: AccessToken[] = [];
   const mistakes: string[] = [];
   const names = new Set<string>();
-  for (const [index, line] of text.replace(/^\ufeff/, "").split("\n").entries()) {
+  for (const [index, line] of text
+    .replace(/^\ufeff/, "")
+    .split("\n")
+    .entries()) {
     if (line.trim() === "") continue;
     const token = parseToken(line);
     if (typeof token === "string") {

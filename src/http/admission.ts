@@ -30,7 +30,8 @@ export class Admission {
   /** Null when there is room. Reads are shed before writes. */
   check(shedding: Shedding): CatchallError | null {
     if (shedding === "never") return null;
-    const limit = this.#ingress.pendingEventsMax * (shedding === "read" ? this.#limits.readShare : 1);
+    const limit =
+      this.#ingress.pendingEventsMax * (shedding === "read" ? this.#limits.readShare : 1);
     return this.#ingress.pendingEvents < limit ? null : new CatchallError("overloaded");
   }
 
@@ -53,7 +54,10 @@ export class Admission {
 
   openStream(): CatchallError | null {
     if (this.#streams >= this.#limits.streamsMax) {
-      return new CatchallError("overloaded", `At most ${this.#limits.streamsMax} streams are open at once`);
+      return new CatchallError(
+        "overloaded",
+        `At most ${this.#limits.streamsMax} streams are open at once`,
+      );
     }
     this.#streams++;
     return null;

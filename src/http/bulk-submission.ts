@@ -42,7 +42,12 @@ export class BulkSubmission implements EventReply {
     this.run();
   };
 
-  constructor(context: ExchangeContext, exchange: Exchange, events: EventReader, parser: DomainParser) {
+  constructor(
+    context: ExchangeContext,
+    exchange: Exchange,
+    events: EventReader,
+    parser: DomainParser,
+  ) {
     this.#context = context;
     this.#exchange = exchange;
     this.#events = events;
@@ -131,7 +136,10 @@ export class BulkSubmission implements EventReply {
       rejected: this.#rejected.sort((a, b) => a.index - b.index),
       ...(omitted > 0 ? { rejectedOmitted: omitted } : {}),
     };
-    if (this.#unknown.length === 0) return this.#exchange.json(200, body);
+    if (this.#unknown.length === 0) {
+      this.#exchange.json(200, body);
+      return;
+    }
     const detail = `${this.#unknown.length} events may or may not be counted; send the body again if they have ids`;
     const unknown = this.#unknown.sort((a, b) => a - b).slice(0, UNKNOWN_LISTED_MAX);
     this.#exchange.problem(new CatchallError("outcome_unknown", detail), { ...body, unknown });

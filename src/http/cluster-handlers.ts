@@ -13,7 +13,8 @@ const JSON_ONLY: readonly string[] = ["application/json"];
 
 /** `GET /cluster`. */
 export function clusterHandler(context: ExchangeContext): ExchangeHandler {
-  return (exchange) => exchange.answer(context.deps.ingress.cluster(), (view) => exchange.json(200, view));
+  return (exchange) =>
+    exchange.answer(context.deps.ingress.cluster(), (view) => exchange.json(200, view));
 }
 
 /** `GET /cluster/domains/{domain}`. */
@@ -21,7 +22,9 @@ export function locateHandler(context: ExchangeContext): ExchangeHandler {
   const parser = new DomainParser();
   return (exchange, request) => {
     const domain = parseDomain(parser, request.parameter(0));
-    exchange.answer(context.deps.ingress.locate(domain), (location) => exchange.json(200, location));
+    exchange.answer(context.deps.ingress.locate(domain), (location) =>
+      exchange.json(200, location),
+    );
   };
 }
 
@@ -41,7 +44,9 @@ export function rebalanceHandler(context: ExchangeContext): ExchangeHandler {
 export function rebalanceProgressHandler(context: ExchangeContext): ExchangeHandler {
   return (exchange, request) => {
     const id = nameParameter(request.parameter(0), "id");
-    exchange.answer(context.deps.ingress.rebalanceProgress(id), (progress) => exchange.json(200, progress));
+    exchange.answer(context.deps.ingress.rebalanceProgress(id), (progress) =>
+      exchange.json(200, progress),
+    );
   };
 }
 
@@ -72,7 +77,8 @@ export function putRuleHandler(context: ExchangeContext): ExchangeHandler {
     const isDryRun = booleanParameter(request.query, "dryRun");
     exchange.readBody(request, JSON_ONLY, (body) => {
       const rule = parseRule(body);
-      if (isDryRun) return exchange.answer(ingress.tryRule(rule), (report) => exchange.json(200, report));
+      if (isDryRun)
+        return exchange.answer(ingress.tryRule(rule), (report) => exchange.json(200, report));
       return exchange.answer(ingress.setRule(rule, exchange.principal), (report) => {
         audit(exchange, "rule changed", { rule, domainsChanged: report.domainsChanged });
         exchange.json(200, report);
@@ -88,10 +94,13 @@ export function putOverrideHandler(context: ExchangeContext): ExchangeHandler {
     const domain = parseDomain(parser, request.parameter(0));
     exchange.readBody(request, JSON_ONLY, (body) => {
       const override = parseOverride(body);
-      exchange.answer(context.deps.ingress.setOverride(domain, override, exchange.principal), (status) => {
-        audit(exchange, "override set", { domain, status: override.status });
-        exchange.json(200, status);
-      });
+      exchange.answer(
+        context.deps.ingress.setOverride(domain, override, exchange.principal),
+        (status) => {
+          audit(exchange, "override set", { domain, status: override.status });
+          exchange.json(200, status);
+        },
+      );
     });
   };
 }
@@ -120,6 +129,10 @@ export function resetHandler(context: ExchangeContext): ExchangeHandler {
   };
 }
 
-function audit(exchange: Exchange, message: string, fields: Readonly<Record<string, unknown>>): void {
+function audit(
+  exchange: Exchange,
+  message: string,
+  fields: Readonly<Record<string, unknown>>,
+): void {
   exchange.context.deps.logger.info({ audit: true, by: exchange.principal, ...fields }, message);
 }

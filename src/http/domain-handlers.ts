@@ -3,13 +3,25 @@
  * is kept here. Invariant: an error never looks like a status; an export that breaks off says so in its last line.
  */
 
-import { decodeSegment, limitParameter, parseLookup, queryParameter, statusParameter } from "../api/messages.ts";
+import {
+  decodeSegment,
+  limitParameter,
+  parseLookup,
+  queryParameter,
+  statusParameter,
+} from "../api/messages.ts";
 import { toCatchallError } from "../api/problem.ts";
 import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError, ERROR_CODES, type ErrorCode } from "../model/errors.ts";
 import type { StatusName } from "../model/status.ts";
 import type { DomainPage, DomainStatus } from "../router/ingress.ts";
-import { type Exchange, type ExchangeContext, type ExchangeHandler, NDJSON_HEADERS, prefers } from "./exchange.ts";
+import {
+  type Exchange,
+  type ExchangeContext,
+  type ExchangeHandler,
+  NDJSON_HEADERS,
+  prefers,
+} from "./exchange.ts";
 import type { HttpStream } from "./http-server.ts";
 
 const JSON_ONLY: readonly string[] = ["application/json"];
@@ -52,9 +64,13 @@ export function lookupHandler(context: ExchangeContext): ExchangeHandler {
       for (const text of asked) {
         const error = parser.parseText(text, false);
         if (error === null) valid.push(parser.name());
-        results.push(error === null ? null : { domain: text, error, message: ERROR_CODES[error].title });
+        results.push(
+          error === null ? null : { domain: text, error, message: ERROR_CODES[error].title },
+        );
       }
-      exchange.answer(ingress.statuses(valid), (found) => exchange.json(200, mergeLookup(results, found)));
+      exchange.answer(ingress.statuses(valid), (found) =>
+        exchange.json(200, mergeLookup(results, found)),
+      );
     });
   };
 }
@@ -64,7 +80,12 @@ function mergeLookup(
   results: readonly (DomainStatus | LookupError | null)[],
   found: readonly DomainStatus[],
 ): { results: unknown[]; summary: Record<StatusName | "invalid", number> } {
-  const summary = { "catch-all": 0, "not catch-all": 0, unknown: 0, invalid: results.length - found.length };
+  const summary = {
+    "catch-all": 0,
+    "not catch-all": 0,
+    unknown: 0,
+    invalid: results.length - found.length,
+  };
   let next = 0;
   const merged = results.map((result) => {
     if (result !== null) return result;
@@ -100,9 +121,17 @@ function cursorParameter(query: string): string | null {
   return cursor;
 }
 
-function startExport(context: ExchangeContext, exchange: Exchange, status: StatusName | null, cursor: string | null): void {
+function startExport(
+  context: ExchangeContext,
+  exchange: Exchange,
+  status: StatusName | null,
+  cursor: string | null,
+): void {
   const refusal = context.admission.openStream();
-  if (refusal !== null) return exchange.problem(refusal);
+  if (refusal !== null) {
+    exchange.problem(refusal);
+    return;
+  }
   let isOver = false;
   const end = (): void => {
     if (isOver) return;
@@ -166,14 +195,18 @@ class DrainGate {
 
 /** `GET /domains/stats`. */
 export function statsHandler(context: ExchangeContext): ExchangeHandler {
-  return (exchange) => exchange.answer(context.deps.ingress.stats(), (stats) => exchange.json(200, stats));
+  return (exchange) =>
+    exchange.answer(context.deps.ingress.stats(), (stats) => exchange.json(200, stats));
 }
 
 /** A decoded path parameter that is not a domain: a node or a rebalance. */
 export function nameParameter(raw: string, name: string): string {
   const text = decodeSegment(raw, name);
   if (!/^[\x21-\x7e]{1,255}$/.test(text)) {
-    throw new CatchallError("invalid_parameter", `"${name}" must be 1 to 255 visible ASCII characters`);
+    throw new CatchallError(
+      "invalid_parameter",
+      `"${name}" must be 1 to 255 visible ASCII characters`,
+    );
   }
   return text;
 }

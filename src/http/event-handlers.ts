@@ -41,7 +41,8 @@ export function bulkEventsHandler(context: ExchangeContext): ExchangeHandler {
     const mediaType = mediaTypeOf(request.header("content-type"));
     exchange.readBody(request, [NDJSON, JSON_TYPE], (body) => {
       const parser = new DomainParser();
-      const events = mediaType === NDJSON ? new EventLineReader(body, parser) : arrayReader(body, parser);
+      const events =
+        mediaType === NDJSON ? new EventLineReader(body, parser) : arrayReader(body, parser);
       new BulkSubmission(context, exchange, events, parser).run();
     });
   };
@@ -50,6 +51,7 @@ export function bulkEventsHandler(context: ExchangeContext): ExchangeHandler {
 function arrayReader(body: Uint8Array, parser: DomainParser): EventReader {
   if (body.length === 0) return new EventArrayReader([], parser);
   const values = parseJsonBytes(body);
-  if (!Array.isArray(values)) throw new CatchallError("invalid_body", "Body must be an array of events");
+  if (!Array.isArray(values))
+    throw new CatchallError("invalid_body", "Body must be an array of events");
   return new EventArrayReader(values as readonly unknown[], parser);
 }

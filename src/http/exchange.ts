@@ -73,13 +73,20 @@ export class Exchange implements EventReply {
 
   /** EventReply of a single event. */
   settled(_index: number, outcome: EventOutcome): void {
-    if (typeof outcome !== "number") return this.problem(outcome);
+    if (typeof outcome !== "number") {
+      this.problem(outcome);
+      return;
+    }
     this.#finish(204);
     this.reply.sendNoContent(outcome === REPLAYED);
   }
 
   json(status: number, value: unknown, headers: HttpHeaders = []): void {
-    this.send(status, headers.length === 0 ? JSON_HEADERS : [...JSON_HEADERS, ...headers], JSON.stringify(value));
+    this.send(
+      status,
+      headers.length === 0 ? JSON_HEADERS : [...JSON_HEADERS, ...headers],
+      JSON.stringify(value),
+    );
   }
 
   text(status: number, text: string): void {
@@ -100,13 +107,24 @@ export class Exchange implements EventReply {
   problem(cause: unknown, members: object = {}, extraHeaders: HttpHeaders = []): void {
     const error = toCatchallError(cause);
     if (error.code === "internal") {
-      this.context.deps.logger.error({ error: error.cause, route: this.route?.pattern }, "request failed");
+      this.context.deps.logger.error(
+        { error: error.cause, route: this.route?.pattern },
+        "request failed",
+      );
     }
-    const headers: (readonly [string, string])[] = [["Content-Type", PROBLEM_CONTENT_TYPE], NO_STORE, ...extraHeaders];
+    const headers: (readonly [string, string])[] = [
+      ["Content-Type", PROBLEM_CONTENT_TYPE],
+      NO_STORE,
+      ...extraHeaders,
+    ];
     const retryAfter = retryAfterOf(error);
     if (retryAfter !== null) headers.push(["Retry-After", retryAfter]);
     if (error.status === 401) headers.push(["WWW-Authenticate", 'Bearer realm="catchall"']);
-    this.send(error.status, headers, JSON.stringify({ ...problemOf(error, this.context.nodeId), ...members }));
+    this.send(
+      error.status,
+      headers,
+      JSON.stringify({ ...problemOf(error, this.context.nodeId), ...members }),
+    );
   }
 
   openStream(status: number, headers: HttpHeaders): HttpStream {
@@ -120,10 +138,19 @@ export class Exchange implements EventReply {
   }
 
   /** Reads the body. Whatever `onBody` throws is answered. The bytes are held until the answer. */
-  readBody(request: HttpRequest, mediaTypes: readonly string[], onBody: (body: Uint8Array) => void): void {
+  readBody(
+    request: HttpRequest,
+    mediaTypes: readonly string[],
+    onBody: (body: Uint8Array) => void,
+  ): void {
     const limits = this.context.deps.limits;
-    const refusal = refuseBody(request, mediaTypes, limits.bodyBytesMax) ?? this.#hold(bodyBytes(request, limits.bodyBytesMax));
-    if (refusal !== null) return this.problem(refusal);
+    const refusal =
+      refuseBody(request, mediaTypes, limits.bodyBytesMax) ??
+      this.#hold(bodyBytes(request, limits.bodyBytesMax));
+    if (refusal !== null) {
+      this.problem(refusal);
+      return;
+    }
     this.reply.readBody(
       limits.bodyBytesMax,
       (body) => {
@@ -135,7 +162,9 @@ export class Exchange implements EventReply {
       },
       (reason) => {
         if (reason === "aborted") return this.#finish(499);
-        this.problem(new CatchallError(reason === "timeout" ? "request_timeout" : "body_too_large"));
+        this.problem(
+          new CatchallError(reason === "timeout" ? "request_timeout" : "body_too_large"),
+        );
       },
     );
   }
@@ -157,13 +186,20 @@ export class Exchange implements EventReply {
   }
 }
 
-function refuseBody(request: HttpRequest, mediaTypes: readonly string[], bytesMax: number): CatchallError | null {
+function refuseBody(
+  request: HttpRequest,
+  mediaTypes: readonly string[],
+  bytesMax: number,
+): CatchallError | null {
   const encoding = request.header("content-encoding").trim().toLowerCase();
   if (encoding !== "" && encoding !== "identity") {
     return new CatchallError("unsupported_media_type", "Content-Encoding must be identity");
   }
   if (!mediaTypes.includes(mediaTypeOf(request.header("content-type")))) {
-    return new CatchallError("unsupported_media_type", `Content-Type must be ${mediaTypes.join(" or ")}`);
+    return new CatchallError(
+      "unsupported_media_type",
+      `Content-Type must be ${mediaTypes.join(" or ")}`,
+    );
   }
   return bodyBytes(request, 0) > bytesMax ? new CatchallError("body_too_large") : null;
 }

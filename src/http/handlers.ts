@@ -4,7 +4,7 @@
  * Invariant: access and admission are decided from the headers, before a byte of the body is read.
  */
 
-import { type RouteId, type RouteSpec, ROUTES, sheddingOf } from "../api/routes.ts";
+import { ROUTES, type RouteId, type RouteSpec, sheddingOf } from "../api/routes.ts";
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
 import { ANONYMOUS } from "./access-control.ts";
@@ -30,8 +30,16 @@ export function createSurface(deps: HttpDeps): HttpSurface {
   const context = new ExchangeContext(deps);
   const streams = new StatusStreams(deps.ingress);
   const handlers = handlersOf(context, streams);
-  deps.metrics.gauge("http_streams", "Event streams and exports that are open", () => context.admission.streams);
-  deps.metrics.gauge("http_body_bytes", "Bytes of request bodies held", () => context.admission.bodyBytesHeld);
+  deps.metrics.gauge(
+    "http_streams",
+    "Event streams and exports that are open",
+    () => context.admission.streams,
+  );
+  deps.metrics.gauge(
+    "http_body_bytes",
+    "Bytes of request bodies held",
+    () => context.admission.bodyBytesHeld,
+  );
   return {
     routes: ROUTES.map((route) => ({
       method: route.method,
@@ -51,7 +59,10 @@ export function createFallback(deps: HttpDeps): HttpServerOptions["fallback"] {
   return createFallbackOf(new ExchangeContext(deps));
 }
 
-function handlersOf(context: ExchangeContext, streams: StatusStreams): Readonly<Record<RouteId, ExchangeHandler>> {
+function handlersOf(
+  context: ExchangeContext,
+  streams: StatusStreams,
+): Readonly<Record<RouteId, ExchangeHandler>> {
   const delivered = singleEventHandler(context, DELIVERED);
   const bounced = singleEventHandler(context, BOUNCED);
   return {
@@ -95,7 +106,8 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
     const exchange = new Exchange(context, route, timer, reply, principal, startedMs);
     const refusal = typeof access === "string" ? context.admission.check(shedding) : access;
     if (refusal !== null) {
-      if (route.role === "write" && refusal.code === "overloaded") context.countRejected("overloaded");
+      if (route.role === "write" && refusal.code === "overloaded")
+        context.countRejected("overloaded");
       return exchange.problem(refusal);
     }
     try {
@@ -110,7 +122,14 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
 function createFallbackOf(context: ExchangeContext): HttpServerOptions["fallback"] {
   const timer = context.timer("other", "other");
   return (request, reply, allow) => {
-    const exchange = new Exchange(context, null, timer, reply, ANONYMOUS, context.deps.clock.monotonicMs());
+    const exchange = new Exchange(
+      context,
+      null,
+      timer,
+      reply,
+      ANONYMOUS,
+      context.deps.clock.monotonicMs(),
+    );
     if (allow.length === 0) return exchange.problem(new CatchallError("not_found"));
     const header = ["Allow", allow.join(", ")] as const;
     if (request.method === "OPTIONS") return exchange.send(204, [header], null);

@@ -15,7 +15,9 @@ export interface LandingFacts {
 
 export function landingPage(facts: LandingFacts): string {
   const host = /^[A-Za-z0-9.:[\]-]{1,255}$/.test(facts.host) ? facts.host : "127.0.0.1:8080";
-  const reasons = facts.readiness.reasons.map((reason) => `<li>${escapeHtml(reason)}</li>`).join("");
+  const reasons = facts.readiness.reasons
+    .map((reason) => `<li>${escapeHtml(reason)}</li>`)
+    .join("");
   const state = facts.readiness.ready ? "ready" : "not ready";
   return `<!doctype html>
 <html lang="en">

@@ -19,7 +19,8 @@ export function readyzHandler(context: ExchangeContext): ExchangeHandler {
     const readiness = context.deps.ingress.readiness();
     if (readiness.ready) return exchange.json(200, { ...readiness, node: context.nodeId });
     const detail = readiness.reasons.join("; ");
-    const error = detail === "" ? new CatchallError("not_ready") : new CatchallError("not_ready", detail);
+    const error =
+      detail === "" ? new CatchallError("not_ready") : new CatchallError("not_ready", detail);
     return exchange.problem(error, { ...readiness });
   };
 }
@@ -46,7 +47,12 @@ export function landingHandler(context: ExchangeContext): ExchangeHandler {
   ] as const;
   return (exchange, request) => {
     const { ingress, version } = context.deps;
-    const facts = { node: context.nodeId, version, readiness: ingress.readiness(), host: request.header("host") };
+    const facts = {
+      node: context.nodeId,
+      version,
+      readiness: ingress.readiness(),
+      host: request.header("host"),
+    };
     exchange.send(200, headers, landingPage(facts));
   };
 }

@@ -24,7 +24,12 @@ export class RouteTimer {
   #open(status: number): Histogram {
     const labels = { route: this.#route, method: this.#method, status: String(status) };
     const help = "Time from request to answer, in seconds";
-    const histogram = this.#metrics.histogram("http_request_duration_seconds", help, DURATION_BOUNDS_S, labels);
+    const histogram = this.#metrics.histogram(
+      "http_request_duration_seconds",
+      help,
+      DURATION_BOUNDS_S,
+      labels,
+    );
     this.#byStatus.set(status, histogram);
     return histogram;
   }

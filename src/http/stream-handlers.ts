@@ -19,7 +19,10 @@ const STREAM_HEADERS: HttpHeaders = [
 ];
 
 /** `GET /domains/{domain}/watch`. */
-export function watchDomainHandler(context: ExchangeContext, streams: StatusStreams): ExchangeHandler {
+export function watchDomainHandler(
+  context: ExchangeContext,
+  streams: StatusStreams,
+): ExchangeHandler {
   const parser = new DomainParser();
   return (exchange, request) => {
     const domain = parseDomain(parser, request.parameter(0));

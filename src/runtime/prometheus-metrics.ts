@@ -13,7 +13,13 @@ interface Family {
   readonly name: string;
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
-  get(): Promise<{ name: string; help: string; type: string; values: readonly PromSample[]; aggregator: string }>;
+  get(): Promise<{
+    name: string;
+    help: string;
+    type: string;
+    values: readonly PromSample[];
+    aggregator: string;
+  }>;
 }
 
 interface PromSample {
@@ -71,7 +77,9 @@ export class PrometheusMetrics implements Metrics {
     const family = new Map<string, Series<Histogram>>();
     this.#histograms.set(name, family);
     this.#register(name, help, "histogram", () =>
-      [...family.values()].flatMap(({ labels, instrument }) => histogramSamples(PREFIX + name, labels, instrument)),
+      [...family.values()].flatMap(({ labels, instrument }) =>
+        histogramSamples(PREFIX + name, labels, instrument),
+      ),
     );
     return family;
   }
@@ -85,7 +93,12 @@ export class PrometheusMetrics implements Metrics {
     }
   }
 
-  #register(name: string, help: string, type: Family["type"], read: () => readonly PromSample[]): void {
+  #register(
+    name: string,
+    help: string,
+    type: Family["type"],
+    read: () => readonly PromSample[],
+  ): void {
     const fullName = PREFIX + name;
     const family: Family = {
       name: fullName,
@@ -110,7 +123,11 @@ function seriesOf<T>(family: Map<string, Series<T>>, labels: Labels, create: () 
   return instrument;
 }
 
-function histogramSamples(name: string, labels: Labels, histogram: Histogram): readonly PromSample[] {
+function histogramSamples(
+  name: string,
+  labels: Labels,
+  histogram: Histogram,
+): readonly PromSample[] {
   const samples: PromSample[] = [];
   let total = 0;
   for (let i = 0; i < histogram.counts.length; i++) {

@@ -86,14 +86,31 @@ describe("EventLineReader", () => {
       ['{"domain":1,"type":"bounced"}', "invalid_event"],
       ['{"domain":"a.example.com","type":"opened"}', "invalid_event_type"],
       ['{"domain":"a.example.com","type":"Delivered"}', "invalid_event_type"],
-      ...["0", "-1", "1.5", "1e309", "-0", "1000001", '"1"', "null", "99999999999999999999", "true", "[1]"].map(
-        (count): [string, string] => [`{"domain":"a.example.com","type":"bounced","count":${count}}`, "invalid_count"],
-      ),
-      ...["01", "+1", "1.", "0x1", "NaN"].map(
-        (count): [string, string] => [`{"domain":"a.example.com","type":"bounced","count":${count}}`, "invalid_json"],
-      ),
+      ...[
+        "0",
+        "-1",
+        "1.5",
+        "1e309",
+        "-0",
+        "1000001",
+        '"1"',
+        "null",
+        "99999999999999999999",
+        "true",
+        "[1]",
+      ].map((count): [string, string] => [
+        `{"domain":"a.example.com","type":"bounced","count":${count}}`,
+        "invalid_count",
+      ]),
+      ...["01", "+1", "1.", "0x1", "NaN"].map((count): [string, string] => [
+        `{"domain":"a.example.com","type":"bounced","count":${count}}`,
+        "invalid_json",
+      ]),
       ...['""', '"a b"', "1", "null", '"é"', `"${"x".repeat(256)}"`, '"\\n"', '"\\u007f"'].map(
-        (id): [string, string] => [`{"domain":"a.example.com","type":"bounced","id":${id}}`, "invalid_event_id"],
+        (id): [string, string] => [
+          `{"domain":"a.example.com","type":"bounced","id":${id}}`,
+          "invalid_event_id",
+        ],
       ),
       ["[".repeat(100_000), "invalid_json"],
       [`{"domain":${"[".repeat(50)}${"]".repeat(50)},"type":"bounced"}`, "invalid_json"],
@@ -117,21 +134,33 @@ describe("EventLineReader", () => {
 
   it("takes what JSON takes: escapes, unknown fields, repeated keys, 1e3 as a count", () => {
     const domain = "a.example.com";
-    assert.deepEqual(readLines('{"domain":"\\u0061.example.com","type":"delivered"}'), [[0, domain, 0, 1, null]]);
-    assert.deepEqual(readLines('{"domain":"a.example.com","type":"bounced","x":{"y":[1]}}'), [[0, domain, 1, 1, null]]);
-    assert.deepEqual(readLines('{"domain":"b.example.com","type":"bounced","domain":"a.example.com"}'), [
+    assert.deepEqual(readLines('{"domain":"\\u0061.example.com","type":"delivered"}'), [
+      [0, domain, 0, 1, null],
+    ]);
+    assert.deepEqual(readLines('{"domain":"a.example.com","type":"bounced","x":{"y":[1]}}'), [
       [0, domain, 1, 1, null],
     ]);
-    assert.deepEqual(readLines('{"domain":"a.example.com","type":"bounced","count":1e3}'), [[0, domain, 1, 1000, null]]);
-    assert.deepEqual(readLines('{"domain":"a.example.com","type":"bounced","__proto__":{"count":7}}'), [
-      [0, domain, 1, 1, null],
+    assert.deepEqual(
+      readLines('{"domain":"b.example.com","type":"bounced","domain":"a.example.com"}'),
+      [[0, domain, 1, 1, null]],
+    );
+    assert.deepEqual(readLines('{"domain":"a.example.com","type":"bounced","count":1e3}'), [
+      [0, domain, 1, 1000, null],
     ]);
+    assert.deepEqual(
+      readLines('{"domain":"a.example.com","type":"bounced","__proto__":{"count":7}}'),
+      [[0, domain, 1, 1, null]],
+    );
   });
 
   it("answers invalid_utf8 for the broken line only", () => {
     const good = encoder.encode(`${OK}\n`);
     for (const bad of [[0xff], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xe2, 0x82]]) {
-      const line = Uint8Array.from([...encoder.encode('{"domain":"'), ...bad, ...encoder.encode('","type":"bounced"}\n')]);
+      const line = Uint8Array.from([
+        ...encoder.encode('{"domain":"'),
+        ...bad,
+        ...encoder.encode('","type":"bounced"}\n'),
+      ]);
       assert.deepEqual(readLines(Uint8Array.from([...good, ...line, ...good])), [
         [0, "a.example.com", 0, 1, null],
         [1, "invalid_utf8"],
@@ -152,15 +181,49 @@ describe("EventLineReader", () => {
 
   it("reads a body that is a view into a larger buffer", () => {
     const bytes = encoder.encode(`xx{"domain":"a.example.com","type":"bounced","id":"k9"}yy`);
-    assert.deepEqual(readLines(bytes.subarray(2, bytes.length - 2)), [[0, "a.example.com", 1, 1, "k9"]]);
+    assert.deepEqual(readLines(bytes.subarray(2, bytes.length - 2)), [
+      [0, "a.example.com", 1, 1, "k9"],
+    ]);
   });
 
   it("answers as JSON.parse does for every generated line", () => {
     const space = fc.constantFrom("", "", "", " ", "\t", "\r", "  ");
-    const key = fc.constantFrom('"domain"', '"type"', '"count"', '"id"', '"Domain"', '"typ"', '"counts"', '"\\u0069d"');
+    const key = fc.constantFrom(
+      '"domain"',
+      '"type"',
+      '"count"',
+      '"id"',
+      '"Domain"',
+      '"typ"',
+      '"counts"',
+      '"\\u0069d"',
+    );
     const value = fc.oneof(
-      fc.constantFrom('"delivered"', '"bounced"', '"a.example.com"', '"B.Example.COM."', '"key-1"', '"x y"', '"bücher.example"'),
-      fc.constantFrom("1", "0", "-1", "1.5", "1e2", "1000000", "1000001", "01", "null", "true", "{}", '["a"]', '""', '"'),
+      fc.constantFrom(
+        '"delivered"',
+        '"bounced"',
+        '"a.example.com"',
+        '"B.Example.COM."',
+        '"key-1"',
+        '"x y"',
+        '"bücher.example"',
+      ),
+      fc.constantFrom(
+        "1",
+        "0",
+        "-1",
+        "1.5",
+        "1e2",
+        "1000000",
+        "1000001",
+        "01",
+        "null",
+        "true",
+        "{}",
+        '["a"]',
+        '""',
+        '"',
+      ),
       fc.integer().map(String),
       fc.json(),
     );
@@ -173,16 +236,30 @@ describe("EventLineReader", () => {
     );
     const pair = fc.oneof(
       { weight: 3, arbitrary: typed },
-      { weight: 1, arbitrary: fc.tuple(key, space, space, value).map(([k, a, b, v]) => `${k}${a}:${b}${v}`) },
+      {
+        weight: 1,
+        arbitrary: fc.tuple(key, space, space, value).map(([k, a, b, v]) => `${k}${a}:${b}${v}`),
+      },
     );
     const line = fc
-      .tuple(space, fc.array(fc.tuple(space, pair, space).map((t) => t.join("")), { maxLength: 5 }), space)
+      .tuple(
+        space,
+        fc.array(
+          fc.tuple(space, pair, space).map((t) => t.join("")),
+          { maxLength: 5 },
+        ),
+        space,
+      )
       .map(([before, pairs, after]) => `${before}{${pairs.join(",")}}${after}`);
-    const mutated = fc.tuple(line, fc.nat(), fc.constantFrom("", '"', "{", "}", ",", "\\", "\n", "é")).map(([text, at, by]) => {
-      const i = at % (text.length + 1);
-      return by === "" ? text : text.slice(0, i) + by + text.slice(i + 1);
-    });
-    const body = fc.array(fc.oneof(line, mutated), { maxLength: 6 }).map((lines) => lines.join("\n"));
+    const mutated = fc
+      .tuple(line, fc.nat(), fc.constantFrom("", '"', "{", "}", ",", "\\", "\n", "é"))
+      .map(([text, at, by]) => {
+        const i = at % (text.length + 1);
+        return by === "" ? text : text.slice(0, i) + by + text.slice(i + 1);
+      });
+    const body = fc
+      .array(fc.oneof(line, mutated), { maxLength: 6 })
+      .map((lines) => lines.join("\n"));
     fc.assert(
       fc.property(body, (text) => assert.deepEqual(readLines(text), readByJson(text))),
       { numRuns: 3000 },
@@ -201,10 +278,17 @@ describe("EventLineReader", () => {
 
 describe("EventArrayReader", () => {
   it("numbers all elements and validates each alone", () => {
-    assert.deepEqual(readArray([{ domain: "a.example.com", type: "bounced" }, 1, { domain: "b.example.com", type: "delivered", count: 2 }]), [
-      [0, "a.example.com", 1, 1, null],
-      [1, "invalid_event"],
-      [2, "b.example.com", 0, 2, null],
-    ]);
+    assert.deepEqual(
+      readArray([
+        { domain: "a.example.com", type: "bounced" },
+        1,
+        { domain: "b.example.com", type: "delivered", count: 2 },
+      ]),
+      [
+        [0, "a.example.com", 1, 1, null],
+        [1, "invalid_event"],
+        [2, "b.example.com", 0, 2, null],
+      ],
+    );
   });
 });

@@ -16,7 +16,11 @@ interface Operation {
 }
 interface Document {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
-  readonly components: { readonly schemas: Readonly<Record<string, { readonly properties?: Record<string, { enum?: string[] }> }>> };
+  readonly components: {
+    readonly schemas: Readonly<
+      Record<string, { readonly properties?: Record<string, { enum?: string[] }> }>
+    >;
+  };
 }
 
 const document = openApiDocument({ version: "0.1.0" }) as unknown as Document;
@@ -37,21 +41,41 @@ describe("openApiDocument", () => {
 
   it("says which routes need a token, and that these may answer 401 and 403", () => {
     for (const route of ROUTES) {
-      const operation = document.paths[templateOf(route.pattern)]?.[route.method.toLowerCase()] as Operation;
+      const operation = document.paths[templateOf(route.pattern)]?.[
+        route.method.toLowerCase()
+      ] as Operation;
       assert.equal(operation.security.length > 0, route.role !== "open", route.id);
-      assert.equal("401" in operation.responses && "403" in operation.responses, route.role !== "open", route.id);
+      assert.equal(
+        "401" in operation.responses && "403" in operation.responses,
+        route.role !== "open",
+        route.id,
+      );
     }
   });
 
   it("refers only to schemas that are there, and to each of them", () => {
-    const used = new Set([...JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map((m) => m[1]));
+    const used = new Set(
+      [...JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map((m) => m[1]),
+    );
     assert.deepEqual([...used].sort(), Object.keys(document.components.schemas).sort());
   });
 
   it("is valid OpenAPI 3.1 to the linter", async () => {
-    const config = await createConfig({ extends: ["recommended"], rules: { "security-defined": "error" } });
-    const problems = await lintFromString({ source: JSON.stringify(document), absoluteRef: "openapi.json", config });
+    const config = await createConfig({
+      extends: ["recommended"],
+      rules: { "security-defined": "error" },
+    });
+    const problems = await lintFromString({
+      source: JSON.stringify(document),
+      absoluteRef: "openapi.json",
+      config,
+    });
     const errors = problems.filter((problem) => problem.severity === "error");
-    assert.deepEqual(errors.map((problem) => `${problem.ruleId}: ${problem.message} ${problem.location[0]?.pointer}`), []);
+    assert.deepEqual(
+      errors.map(
+        (problem) => `${problem.ruleId}: ${problem.message} ${problem.location[0]?.pointer}`,
+      ),
+      [],
+    );
   });
 });

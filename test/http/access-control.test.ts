@@ -15,13 +15,24 @@ describe("AccessControl with tokens", () => {
       const { http } = openFixture({ tokens: roleTokens() });
       const ask = async (headers: Record<string, string>): Promise<number> => {
         const reply = await http.send(route.method, urlOf(route.pattern), { headers });
-        if (reply.status === 401) assert.match(reply.headers.get("www-authenticate") ?? "", /^Bearer/);
+        if (reply.status === 401)
+          assert.match(reply.headers.get("www-authenticate") ?? "", /^Bearer/);
         if (reply.status === 401 || reply.status === 403) assert.equal(reply.isBodyRead, false);
         return reply.status;
       };
       const isOpen = route.role === "open";
-      for (const headers of [{}, bearer("wrong"), bearer(""), { authorization: "Basic secret-admin" }, bearer("secret-admi")]) {
-        assert.equal((await ask(headers)) === 401, !isOpen, `${route.id} ${JSON.stringify(headers)}`);
+      for (const headers of [
+        {},
+        bearer("wrong"),
+        bearer(""),
+        { authorization: "Basic secret-admin" },
+        bearer("secret-admi"),
+      ]) {
+        assert.equal(
+          (await ask(headers)) === 401,
+          !isOpen,
+          `${route.id} ${JSON.stringify(headers)}`,
+        );
       }
       for (const role of ["read", "write", "admin"] as const) {
         const status = await ask(bearer(`secret-${role}`));
@@ -34,12 +45,19 @@ describe("AccessControl with tokens", () => {
 
   it("keeps the name of the token with what an operator changes, and never logs the token", async () => {
     const { http, ingress, logged } = openFixture({ tokens: roleTokens(), host: "0.0.0.0" });
-    const headers = { ...bearer("secret-admin"), "content-type": "application/json", host: "catchall.example" };
+    const headers = {
+      ...bearer("secret-admin"),
+      "content-type": "application/json",
+      host: "catchall.example",
+    };
     const body = '{"status":"catch-all","reason":"Asked"}';
     const reply = await http.send("PUT", "/domains/example.com/override", { headers, body });
     assert.equal(reply.status, 200);
     assert.deepEqual(ingress.by, ["adminer"]);
-    assert.equal(logged.some(({ fields }) => fields["by"] === "adminer"), true);
+    assert.equal(
+      logged.some(({ fields }) => fields["by"] === "adminer"),
+      true,
+    );
     assert.doesNotMatch(JSON.stringify(logged), /secret/);
   });
 });
@@ -59,11 +77,24 @@ describe("AccessControl without tokens", () => {
 
   it("refuses operators' routes under a foreign host name", async () => {
     const { http, ingress } = openFixture();
-    for (const host of ["evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example", "127.0.0.1:80:80"]) {
-      assert.equal((await http.send("POST", "/domains/example.com/reset", { headers: { host } })).status, 403, host);
+    for (const host of [
+      "evil.example",
+      "127.0.0.1.evil.example:8080",
+      "localhost.evil.example",
+      "127.0.0.1:80:80",
+    ]) {
+      assert.equal(
+        (await http.send("POST", "/domains/example.com/reset", { headers: { host } })).status,
+        403,
+        host,
+      );
     }
     for (const host of ["localhost:8080", "127.0.0.1", "[::1]:8080", "LOCALHOST", ""]) {
-      assert.equal((await http.send("POST", "/domains/example.com/reset", { headers: { host } })).status, 204, host);
+      assert.equal(
+        (await http.send("POST", "/domains/example.com/reset", { headers: { host } })).status,
+        204,
+        host,
+      );
     }
     assert.equal(ingress.by.length, 5);
   });
@@ -97,7 +128,10 @@ describe("requests from pages of other sites", () => {
       { origin: "https://127.0.0.1:8080" },
     ];
     for (const headers of own) {
-      assert.equal((await http.send("PUT", "/events/example.com/delivered", { headers })).status, 204);
+      assert.equal(
+        (await http.send("PUT", "/events/example.com/delivered", { headers })).status,
+        204,
+      );
     }
   });
 });
@@ -108,19 +142,33 @@ describe("parseTokens", () => {
     const text = `{"name":"a","sha256":"${sha256}","roles":["read","write"]}\r\n\n{"name":"b","sha256":"${sha256.toUpperCase()}","roles":["admin"]}`;
     const { tokens, mistakes } = parseTokens(text);
     assert.deepEqual(mistakes, []);
-    assert.deepEqual(tokens.map(({ name, roles }) => [name, roles]), [["a", ["read", "write"]], ["b", ["admin"]]]);
+    assert.deepEqual(
+      tokens.map(({ name, roles }) => [name, roles]),
+      [
+        ["a", ["read", "write"]],
+        ["b", ["admin"]],
+      ],
+    );
     assert.deepEqual(tokens[1]?.sha256, Uint8Array.from(Buffer.from(sha256, "hex")));
   });
 
   it("names every mistake by its line, and an empty file is one", () => {
     const lines = [
-      "{", "[]", '{"name":"a"}', `{"name":"","sha256":"${sha256}","roles":["read"]}`,
-      `{"name":"a","sha256":"x","roles":["read"]}`, `{"name":"a","sha256":"${sha256}","roles":[]}`,
-      `{"name":"a","sha256":"${sha256}","roles":["root"]}`, `{"name":"a","sha256":"${sha256}","roles":["read"],"x":1}`,
+      "{",
+      "[]",
+      '{"name":"a"}',
+      `{"name":"","sha256":"${sha256}","roles":["read"]}`,
+      `{"name":"a","sha256":"x","roles":["read"]}`,
+      `{"name":"a","sha256":"${sha256}","roles":[]}`,
+      `{"name":"a","sha256":"${sha256}","roles":["root"]}`,
+      `{"name":"a","sha256":"${sha256}","roles":["read"],"x":1}`,
     ];
     const { tokens, mistakes } = parseTokens(lines.join("\n"));
     assert.equal(tokens.length, 0);
-    assert.deepEqual(mistakes.map((mistake) => /^Line (\d+)/.exec(mistake)?.[1]), lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      mistakes.map((mistake) => /^Line (\d+)/.exec(mistake)?.[1]),
+      lines.map((_, i) => String(i + 1)),
+    );
     assert.equal(parseTokens("\n").mistakes.length, 1);
     const twice = `{"name":"a","sha256":"${sha256}","roles":["read"]}`;
     assert.equal(parseTokens(`${twice}\n${twice}`).mistakes.length, 1);
@@ -130,7 +178,10 @@ describe("parseTokens", () => {
 describe("NODE_TOKEN_DIGEST", () => {
   it("agrees with the published vector and compares without exceptions", () => {
     const digest = NODE_TOKEN_DIGEST.sha256("abc");
-    assert.equal(Buffer.from(digest).toString("hex"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert.equal(
+      Buffer.from(digest).toString("hex"),
+      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    );
     assert.equal(NODE_TOKEN_DIGEST.isEqual(digest, NODE_TOKEN_DIGEST.sha256("abc")), true);
     assert.equal(NODE_TOKEN_DIGEST.isEqual(digest, NODE_TOKEN_DIGEST.sha256("abd")), false);
     assert.equal(NODE_TOKEN_DIGEST.isEqual(digest, digest.subarray(1)), false);

@@ -9,7 +9,8 @@ import { openFixture } from "../support/http-fixture.ts";
 
 const NDJSON = { "content-type": "application/x-ndjson" };
 const JSON_TYPE = { "content-type": "application/json; charset=utf-8" };
-const line = (domain: string, more = ""): string => `{"domain":"${domain}","type":"delivered"${more}}`;
+const line = (domain: string, more = ""): string =>
+  `{"domain":"${domain}","type":"delivered"${more}}`;
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe("single events", () => {
@@ -48,7 +49,9 @@ describe("single events", () => {
   it("refuses a bad key and counts nothing", async () => {
     const { http, ingress } = openFixture();
     for (const key of ["a b", "x".repeat(256), "é"]) {
-      const reply = await http.send("PUT", "/events/example.com/delivered", { headers: { "idempotency-key": key } });
+      const reply = await http.send("PUT", "/events/example.com/delivered", {
+        headers: { "idempotency-key": key },
+      });
       assert.equal(reply.status, 400);
       assert.equal(reply.json()["code"], "invalid_event_id");
     }
@@ -73,7 +76,11 @@ describe("single events", () => {
         retryable: row.retryable,
         node: "n1",
       });
-      assert.equal(reply.headers.has("retry-after"), row.status === 503 || row.status === 429, code);
+      assert.equal(
+        reply.headers.has("retry-after"),
+        row.status === 503 || row.status === 429,
+        code,
+      );
     }
   });
 
@@ -87,7 +94,10 @@ describe("single events", () => {
     assert.equal(single.json()["code"], "overloaded");
     assert.equal(single.json()["effect"], "none");
     assert.equal(single.headers.get("retry-after"), "1");
-    const bulk = await http.send("POST", "/events", { headers: NDJSON, body: line("a.example.com") });
+    const bulk = await http.send("POST", "/events", {
+      headers: NDJSON,
+      body: line("a.example.com"),
+    });
     assert.equal(bulk.status, 503);
     assert.equal(bulk.isBodyRead, false);
     for (const url of ["/healthz", "/readyz", "/metrics", "/", "/openapi.json", "/cluster"]) {
@@ -100,7 +110,13 @@ describe("single events", () => {
 describe("POST /events", () => {
   it("counts good lines though others are bad, and lists these by line without empty lines", async () => {
     const { http, ingress } = openFixture();
-    const body = [line("a.example.com"), "", "{", line("b.example.com", ',"count":5'), '{"domain":"c.example.com"}'];
+    const body = [
+      line("a.example.com"),
+      "",
+      "{",
+      line("b.example.com", ',"count":5'),
+      '{"domain":"c.example.com"}',
+    ];
     const reply = await http.send("POST", "/events", { headers: NDJSON, body: body.join("\n") });
     assert.equal(reply.status, 200);
     assert.deepEqual(reply.json(), {
@@ -108,7 +124,11 @@ describe("POST /events", () => {
       replayed: 0,
       rejected: [
         { index: 1, code: "invalid_json", message: "Body is not valid JSON" },
-        { index: 3, code: "invalid_event", message: "Event must be an object with domain and type" },
+        {
+          index: 3,
+          code: "invalid_event",
+          message: "Event must be an object with domain and type",
+        },
       ],
     });
     assert.equal(ingress.counts.get("b.example.com")?.delivered, 5);
@@ -116,7 +136,12 @@ describe("POST /events", () => {
 
   it("answers 200 with zeros to an empty body, and 200 when all lines are bad", async () => {
     const { http } = openFixture();
-    for (const [headers, body] of [[NDJSON, ""], [NDJSON, "\r\n\n"], [JSON_TYPE, ""], [JSON_TYPE, "[]"]] as const) {
+    for (const [headers, body] of [
+      [NDJSON, ""],
+      [NDJSON, "\r\n\n"],
+      [JSON_TYPE, ""],
+      [JSON_TYPE, "[]"],
+    ] as const) {
       const reply = await http.send("POST", "/events", { headers, body });
       assert.equal(reply.status, 200);
       assert.deepEqual(reply.json(), { accepted: 0, replayed: 0, rejected: [] });
@@ -146,7 +171,10 @@ describe("POST /events", () => {
       assert.equal(answer.status, 400, String(bad).slice(0, 20));
       assert.equal(answer.json()["code"], code);
     }
-    const bom = await http.send("POST", "/events", { headers: JSON_TYPE, body: `\ufeff[${line("b.example.com")}]` });
+    const bom = await http.send("POST", "/events", {
+      headers: JSON_TYPE,
+      body: `\ufeff[${line("b.example.com")}]`,
+    });
     assert.equal(bom.json()["accepted"], 1);
   });
 
@@ -169,7 +197,10 @@ describe("POST /events", () => {
 
   it("answers 413 to an announced or a real length over the limit, and 408 to a slow body", async () => {
     const { http } = openFixture({ limits: { bodyBytesMax: 50 } });
-    const announced = await http.send("POST", "/events", { headers: { ...NDJSON, "content-length": "51" }, body: "" });
+    const announced = await http.send("POST", "/events", {
+      headers: { ...NDJSON, "content-length": "51" },
+      body: "",
+    });
     assert.equal(announced.status, 413);
     assert.equal(announced.isBodyRead, false);
     const real = await http.send("POST", "/events", { headers: NDJSON, body: "x".repeat(51) });
@@ -199,7 +230,10 @@ describe("POST /events", () => {
   it("waits a bounded time for room that others hold, then lists what was refused", async () => {
     const { http, ingress, time } = openFixture();
     ingress.isDeferred = true;
-    const reply = http.start("POST", "/events", { headers: NDJSON, body: `${line("a.example.com")}\n${line("b.example.com")}` });
+    const reply = http.start("POST", "/events", {
+      headers: NDJSON,
+      body: `${line("a.example.com")}\n${line("b.example.com")}`,
+    });
     ingress.pendingEvents = 1000;
     await turn();
     time.advance(1000);
@@ -207,12 +241,16 @@ describe("POST /events", () => {
     time.advance(1500);
     await turn();
     assert.equal(reply.json()["accepted"], 0);
-    assert.deepEqual((reply.json()["rejected"] as { code: string }[]).map((each) => each.code), ["overloaded", "overloaded"]);
+    assert.deepEqual(
+      (reply.json()["rejected"] as { code: string }[]).map((each) => each.code),
+      ["overloaded", "overloaded"],
+    );
   });
 
   it("answers 504 with what is certain when one outcome is unknown", async () => {
     const { http, ingress } = openFixture();
-    ingress.outcomeOf = (event) => (event.domain === "b.example.com" ? new CatchallError("outcome_unknown") : null);
+    ingress.outcomeOf = (event) =>
+      event.domain === "b.example.com" ? new CatchallError("outcome_unknown") : null;
     const body = [line("a.example.com"), line("b.example.com"), "x"].join("\n");
     const reply = await http.send("POST", "/events", { headers: NDJSON, body });
     assert.equal(reply.status, 504);
@@ -226,7 +264,14 @@ describe("POST /events", () => {
   it("bounds the list of bad lines but not the list of lines worth a retry", async () => {
     const { http, ingress } = openFixture({ limits: { bulkBadLinesListedMax: 3 } });
     ingress.outcomeOf = () => new CatchallError("not_owner");
-    const body = ["x", "x", "x", "x", "x", ...Array.from({ length: 6 }, () => line("a.example.com"))].join("\n");
+    const body = [
+      "x",
+      "x",
+      "x",
+      "x",
+      "x",
+      ...Array.from({ length: 6 }, () => line("a.example.com")),
+    ].join("\n");
     const reply = await http.send("POST", "/events", { headers: NDJSON, body });
     const rejected = reply.json()["rejected"] as { code: string }[];
     assert.equal(rejected.filter((each) => each.code === "invalid_json").length, 3);
@@ -235,7 +280,9 @@ describe("POST /events", () => {
   });
 
   it("gives back the bytes it holds, whatever becomes of the request", async () => {
-    const { http, ingress, metrics } = openFixture({ limits: { bodyBytesHeldMax: 100, bodyBytesMax: 60 } });
+    const { http, ingress, metrics } = openFixture({
+      limits: { bodyBytesHeldMax: 100, bodyBytesMax: 60 },
+    });
     ingress.isDeferred = true;
     const headers = { ...NDJSON, "content-length": "60" };
     const held = http.start("POST", "/events", { headers, body: line("a.example.com") });
@@ -251,7 +298,10 @@ describe("POST /events", () => {
       });
       await turn();
     }
-    await http.send("POST", "/events", { headers: { ...JSON_TYPE, "content-length": "60" }, body: "{}" });
+    await http.send("POST", "/events", {
+      headers: { ...JSON_TYPE, "content-length": "60" },
+      body: "{}",
+    });
     assert.match((await metrics.text()).body, /^catchall_http_body_bytes 0$/m);
   });
 
@@ -268,36 +318,54 @@ describe("POST /events", () => {
   });
 
   it("accounts for every event of any body, and counts what it says", async () => {
-    const event = fc.record({
-      domain: fc.constantFrom("a.example.com", "b.example.com", "c.example.com"),
-      type: fc.constantFrom("delivered", "bounced", "opened"),
-      count: fc.constantFrom(1, 2, 0, 1.5),
-      id: fc.constantFrom("1", "2", "3", ""),
-    }, { requiredKeys: ["domain", "type"] });
-    const lines = fc.array(fc.oneof({ weight: 4, arbitrary: event.map((e) => JSON.stringify(e)) }, { weight: 1, arbitrary: fc.constantFrom("{", "[]", "nul") }), { maxLength: 60 });
+    const event = fc.record(
+      {
+        domain: fc.constantFrom("a.example.com", "b.example.com", "c.example.com"),
+        type: fc.constantFrom("delivered", "bounced", "opened"),
+        count: fc.constantFrom(1, 2, 0, 1.5),
+        id: fc.constantFrom("1", "2", "3", ""),
+      },
+      { requiredKeys: ["domain", "type"] },
+    );
+    const lines = fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: event.map((e) => JSON.stringify(e)) },
+        { weight: 1, arbitrary: fc.constantFrom("{", "[]", "nul") },
+      ),
+      { maxLength: 60 },
+    );
     await fc.assert(
-      fc.asyncProperty(lines, fc.nat({ max: 7 }), fc.boolean(), async (rows, failEvery, isDeferred) => {
-        const { http, ingress } = openFixture({ limits: { bulkChunkEvents: 7 } });
-        ingress.pendingEventsMax = 10;
-        ingress.isDeferred = isDeferred;
-        let seen = 0;
-        let failed = 0;
-        ingress.outcomeOf = () => {
-          if (failEvery === 0 || ++seen % (failEvery + 1) !== 0) return null;
-          failed++;
-          return new CatchallError("not_owner");
-        };
-        const reply = http.start("POST", "/events", { headers: NDJSON, body: rows.join("\n") });
-        while (!reply.isClosed) {
-          await turn();
-          ingress.settleAll();
-        }
-        const { accepted, replayed, rejected } = reply.json() as { accepted: number; replayed: number; rejected: unknown[] };
-        assert.equal(accepted + replayed + rejected.length, rows.length);
-        assert.equal(accepted + replayed + failed, ingress.submitted.length);
-        assert.ok(ingress.pendingEventsPeak <= 10);
-        assert.equal(ingress.pendingEvents, 0);
-      }),
+      fc.asyncProperty(
+        lines,
+        fc.nat({ max: 7 }),
+        fc.boolean(),
+        async (rows, failEvery, isDeferred) => {
+          const { http, ingress } = openFixture({ limits: { bulkChunkEvents: 7 } });
+          ingress.pendingEventsMax = 10;
+          ingress.isDeferred = isDeferred;
+          let seen = 0;
+          let failed = 0;
+          ingress.outcomeOf = () => {
+            if (failEvery === 0 || ++seen % (failEvery + 1) !== 0) return null;
+            failed++;
+            return new CatchallError("not_owner");
+          };
+          const reply = http.start("POST", "/events", { headers: NDJSON, body: rows.join("\n") });
+          while (!reply.isClosed) {
+            await turn();
+            ingress.settleAll();
+          }
+          const { accepted, replayed, rejected } = reply.json() as {
+            accepted: number;
+            replayed: number;
+            rejected: unknown[];
+          };
+          assert.equal(accepted + replayed + rejected.length, rows.length);
+          assert.equal(accepted + replayed + failed, ingress.submitted.length);
+          assert.ok(ingress.pendingEventsPeak <= 10);
+          assert.equal(ingress.pendingEvents, 0);
+        },
+      ),
       { numRuns: 200 },
     );
   });

@@ -18,16 +18,25 @@ function seeded(): Fixture {
 describe("GET /domains/{domain}", () => {
   it("answers the status with its evidence, and the bare word as plain text", async () => {
     const { http } = seeded();
-    const rows = [["a", "catch-all"], ["b", "not catch-all"], ["c", "unknown"], ["never-seen", "unknown"]] as const;
+    const rows = [
+      ["a", "catch-all"],
+      ["b", "not catch-all"],
+      ["c", "unknown"],
+      ["never-seen", "unknown"],
+    ] as const;
     for (const [name, status] of rows) {
       const json = await http.send("GET", `/domains/${name.toUpperCase()}.example.com`);
       assert.equal(json.json()["status"], status);
       assert.equal(json.json()["domain"], `${name}.example.com`);
-      const plain = await http.send("GET", `/domains/${name}.example.com`, { headers: { accept: "text/plain" } });
+      const plain = await http.send("GET", `/domains/${name}.example.com`, {
+        headers: { accept: "text/plain" },
+      });
       assert.equal(plain.body, status);
       assert.match(plain.headers.get("content-type") ?? "", /^text\/plain/);
     }
-    const both = await http.send("GET", "/domains/a.example.com", { headers: { accept: "application/json, text/plain, */*" } });
+    const both = await http.send("GET", "/domains/a.example.com", {
+      headers: { accept: "application/json, text/plain, */*" },
+    });
     assert.equal(both.headers.get("content-type"), "application/json");
   });
 
@@ -58,8 +67,18 @@ describe("bad domains", () => {
   it("are 400 on every route with a domain", async () => {
     for (const route of ROUTES.filter((each) => each.pattern.includes(":domain"))) {
       const { http, ingress } = openFixture();
-      for (const domain of ["localhost", "a..b", "1.2.3.4", "%zz.com", "a%2Fb.com", "*.example.com", "x".repeat(300)]) {
-        const reply = await http.send(route.method, route.pattern.replace(":domain", domain), { headers: JSON_TYPE });
+      for (const domain of [
+        "localhost",
+        "a..b",
+        "1.2.3.4",
+        "%zz.com",
+        "a%2Fb.com",
+        "*.example.com",
+        "x".repeat(300),
+      ]) {
+        const reply = await http.send(route.method, route.pattern.replace(":domain", domain), {
+          headers: JSON_TYPE,
+        });
         assert.equal(reply.status, 400, `${route.id} ${domain}`);
         assert.equal(reply.json()["effect"], "none");
       }
@@ -71,10 +90,18 @@ describe("bad domains", () => {
 describe("POST /domains/lookup", () => {
   it("answers in the order asked, with errors in their places and a summary", async () => {
     const { http } = seeded();
-    const body = JSON.stringify({ domains: ["b.example.com", "nodot", "A.example.com", "", "a.example.com"] });
+    const body = JSON.stringify({
+      domains: ["b.example.com", "nodot", "A.example.com", "", "a.example.com"],
+    });
     const reply = await http.send("POST", "/domains/lookup", { headers: JSON_TYPE, body });
-    const { results, summary } = reply.json() as { results: Record<string, unknown>[]; summary: unknown };
-    assert.deepEqual(results.map((each) => each["error"] ?? each["status"]), ["not catch-all", "single_label", "catch-all", "empty", "catch-all"]);
+    const { results, summary } = reply.json() as {
+      results: Record<string, unknown>[];
+      summary: unknown;
+    };
+    assert.deepEqual(
+      results.map((each) => each["error"] ?? each["status"]),
+      ["not catch-all", "single_label", "catch-all", "empty", "catch-all"],
+    );
     assert.equal(results[1]?.["domain"], "nodot");
     assert.deepEqual(summary, { "catch-all": 2, "not catch-all": 1, unknown: 0, invalid: 2 });
   });
@@ -82,9 +109,15 @@ describe("POST /domains/lookup", () => {
   it("refuses too many, other shapes and other content types", async () => {
     const { http } = openFixture();
     const domains = Array.from({ length: 10_001 }, () => "a.example.com");
-    const many = await http.send("POST", "/domains/lookup", { headers: JSON_TYPE, body: JSON.stringify({ domains }) });
+    const many = await http.send("POST", "/domains/lookup", {
+      headers: JSON_TYPE,
+      body: JSON.stringify({ domains }),
+    });
     assert.equal(many.json()["code"], "too_many_domains");
-    assert.equal((await http.send("POST", "/domains/lookup", { headers: JSON_TYPE, body: "{}" })).status, 400);
+    assert.equal(
+      (await http.send("POST", "/domains/lookup", { headers: JSON_TYPE, body: "{}" })).status,
+      400,
+    );
     assert.equal((await http.send("POST", "/domains/lookup", { body: "{}" })).status, 415);
   });
 });
@@ -92,18 +125,36 @@ describe("POST /domains/lookup", () => {
 describe("GET /domains", () => {
   it("pages with a cursor and filters by status", async () => {
     const { http } = seeded();
-    const first = (await http.send("GET", "/domains?limit=2")).json() as { items: { domain: string }[]; nextCursor: string };
-    assert.deepEqual(first.items.map((item) => item.domain), ["a.example.com", "b.example.com"]);
-    const second = (await http.send("GET", `/domains?limit=2&cursor=${first.nextCursor}&other=1`)).json();
+    const first = (await http.send("GET", "/domains?limit=2")).json() as {
+      items: { domain: string }[];
+      nextCursor: string;
+    };
+    assert.deepEqual(
+      first.items.map((item) => item.domain),
+      ["a.example.com", "b.example.com"],
+    );
+    const second = (
+      await http.send("GET", `/domains?limit=2&cursor=${first.nextCursor}&other=1`)
+    ).json();
     assert.equal((second["items"] as unknown[]).length, 1);
     assert.equal(second["nextCursor"], null);
     const some = (await http.send("GET", "/domains?status=not%20catch-all")).json();
-    assert.deepEqual((some["items"] as { domain: string }[]).map((item) => item.domain), ["b.example.com"]);
+    assert.deepEqual(
+      (some["items"] as { domain: string }[]).map((item) => item.domain),
+      ["b.example.com"],
+    );
   });
 
   it("refuses wrong parameters", async () => {
     const { http } = openFixture();
-    for (const query of ["limit=0", "limit=1001", "limit=x", "status=maybe", "cursor=%00", "status=%zz"]) {
+    for (const query of [
+      "limit=0",
+      "limit=1001",
+      "limit=x",
+      "status=maybe",
+      "cursor=%00",
+      "status=%zz",
+    ]) {
       const reply = await http.send("GET", `/domains?${query}`);
       assert.equal(reply.json()["code"], "invalid_parameter", query);
     }
@@ -111,7 +162,8 @@ describe("GET /domains", () => {
 
   it("exports all as NDJSON, waiting for a slow reader", async () => {
     const { http, ingress } = openFixture({ limits: { pageItemsMax: 2 } });
-    for (let i = 0; i < 7; i++) ingress.counts.set(`d${i}.example.com`, { delivered: 1, bounced: 0 });
+    for (let i = 0; i < 7; i++)
+      ingress.counts.set(`d${i}.example.com`, { delivered: 1, bounced: 0 });
     const headers = { accept: "application/x-ndjson" };
     const reply = http.start("GET", "/domains", { headers }, (each) => {
       each.isStreamWritable = false;
@@ -123,7 +175,10 @@ describe("GET /domains", () => {
     reply.stream?.drain();
     while (reply.stream?.isEnded === false) await turn();
     const lines = reply.stream?.text.trim().split("\n") ?? [];
-    assert.deepEqual(lines.map((text) => (JSON.parse(text) as { domain: string }).domain), [...ingress.counts.keys()]);
+    assert.deepEqual(
+      lines.map((text) => (JSON.parse(text) as { domain: string }).domain),
+      [...ingress.counts.keys()],
+    );
   });
 
   it("says in the last line that an export broke off, and a failure before the first is a problem", async () => {
@@ -150,24 +205,43 @@ describe("GET /domains", () => {
 describe("operators' routes", () => {
   it("show and change the rule, and try it without changing it", async () => {
     const { http, ingress } = openFixture();
-    assert.deepEqual((await http.send("GET", "/cluster/rule")).json(), { deliveredThreshold: 1000, bouncedThreshold: 1, maxBounceRatio: null });
+    assert.deepEqual((await http.send("GET", "/cluster/rule")).json(), {
+      deliveredThreshold: 1000,
+      bouncedThreshold: 1,
+      maxBounceRatio: null,
+    });
     const body = '{"deliveredThreshold":5,"bouncedThreshold":2,"maxBounceRatio":0.5}';
     const dry = await http.send("PUT", "/cluster/rule?dryRun=true", { headers: JSON_TYPE, body });
     assert.equal(dry.json()["domainsChanged"], 2);
     assert.equal(ingress.rule().deliveredThreshold, 1000);
-    assert.equal((await http.send("PUT", "/cluster/rule", { headers: JSON_TYPE, body })).status, 200);
+    assert.equal(
+      (await http.send("PUT", "/cluster/rule", { headers: JSON_TYPE, body })).status,
+      200,
+    );
     assert.equal(ingress.rule().deliveredThreshold, 5);
-    assert.equal((await http.send("PUT", "/cluster/rule", { headers: JSON_TYPE, body: "{}" })).json()["code"], "invalid_rule");
-    assert.equal((await http.send("PUT", "/cluster/rule?dryRun=maybe", { headers: JSON_TYPE, body })).status, 400);
+    assert.equal(
+      (await http.send("PUT", "/cluster/rule", { headers: JSON_TYPE, body: "{}" })).json()["code"],
+      "invalid_rule",
+    );
+    assert.equal(
+      (await http.send("PUT", "/cluster/rule?dryRun=maybe", { headers: JSON_TYPE, body })).status,
+      400,
+    );
   });
 
   it("pin and unpin a status, and reset", async () => {
     const { http, ingress } = seeded();
     const body = '{"status":"not catch-all","reason":"Known trap"}';
-    const pinned = await http.send("PUT", "/domains/a.example.com/override", { headers: JSON_TYPE, body });
+    const pinned = await http.send("PUT", "/domains/a.example.com/override", {
+      headers: JSON_TYPE,
+      body,
+    });
     assert.equal(pinned.json()["status"], "not catch-all");
     assert.equal((await http.send("DELETE", "/domains/a.example.com/override")).status, 204);
-    assert.equal((await http.send("DELETE", "/domains/a.example.com/override")).json()["code"], "override_not_found");
+    assert.equal(
+      (await http.send("DELETE", "/domains/a.example.com/override")).json()["code"],
+      "override_not_found",
+    );
     assert.equal((await http.send("POST", "/domains/a.example.com/reset")).status, 204);
     assert.equal(ingress.counts.has("a.example.com"), false);
   });
@@ -184,8 +258,14 @@ describe("operators' routes", () => {
     assert.equal((await http.send("GET", "/cluster/rebalances/%zz")).status, 400);
     assert.equal((await http.send("POST", "/cluster/nodes/n2/drain")).status, 202);
     assert.equal((await http.send("POST", "/cluster/nodes/n1/drain")).status, 409);
-    assert.equal((await http.send("POST", "/cluster/nodes/n9/drain")).json()["code"], "node_not_found");
-    assert.equal((await http.send("GET", "/cluster/domains/Example.com")).json()["domain"], "example.com");
+    assert.equal(
+      (await http.send("POST", "/cluster/nodes/n9/drain")).json()["code"],
+      "node_not_found",
+    );
+    assert.equal(
+      (await http.send("GET", "/cluster/domains/Example.com")).json()["domain"],
+      "example.com",
+    );
     assert.equal((await http.send("GET", "/cluster")).json()["mode"], "embedded");
     assert.equal((await http.send("GET", "/domains/stats")).status, 200);
   });
@@ -195,7 +275,11 @@ describe("probes and pages", () => {
   it("say why the node is not ready", async () => {
     const { http, ingress } = openFixture();
     assert.equal((await http.send("GET", "/readyz")).json()["ready"], true);
-    ingress.ready = { ready: false, reasons: ["Partition table is not known"], checks: { table: "missing" } };
+    ingress.ready = {
+      ready: false,
+      reasons: ["Partition table is not known"],
+      checks: { table: "missing" },
+    };
     const reply = await http.send("GET", "/readyz");
     assert.equal(reply.status, 503);
     assert.deepEqual(reply.json()["reasons"], ["Partition table is not known"]);
@@ -217,7 +301,10 @@ describe("probes and pages", () => {
     await http.send("GET", "/domains/nodot");
     await http.send("GET", "/nowhere/example.com");
     const { body } = await metrics.text();
-    assert.match(body, /http_request_duration_seconds_count\{route="\/events\/:domain\/delivered",method="PUT",status="204"\} 1/);
+    assert.match(
+      body,
+      /http_request_duration_seconds_count\{route="\/events\/:domain\/delivered",method="PUT",status="204"\} 1/,
+    );
     assert.match(body, /_count\{route="\/domains\/:domain",method="GET",status="400"\} 1/);
     assert.match(body, /_count\{route="other",method="other",status="404"\} 1/);
     assert.doesNotMatch(body, /example|nodot|nowhere/);
@@ -238,9 +325,14 @@ describe("the fallback", () => {
   });
 
   it("answers 415 to a body of the wrong type on every route that reads one", async () => {
-    for (const route of ROUTES.filter((each) => ["lookup", "putRule", "putOverride", "postEvents"].includes(each.id))) {
+    for (const route of ROUTES.filter((each) =>
+      ["lookup", "putRule", "putOverride", "postEvents"].includes(each.id),
+    )) {
       const { http } = openFixture();
-      const reply = await http.send(route.method, urlOf(route.pattern), { body: "{}", headers: { "content-type": "text/plain" } });
+      const reply = await http.send(route.method, urlOf(route.pattern), {
+        body: "{}",
+        headers: { "content-type": "text/plain" },
+      });
       assert.equal(reply.status, 415, route.id);
       assert.equal(reply.isBodyRead, false);
     }

@@ -6,10 +6,21 @@ import type { StatusName } from "../../src/model/status.ts";
 import type { StatusChange } from "../../src/router/ingress.ts";
 import { openFixture } from "../support/http-fixture.ts";
 
-const change = (domain: string, to: StatusName = "catch-all", id = `1-1-1-0-${domain}`): StatusChange => ({
-  id, domain, from: "unknown", to, delivered: 1001, bounced: 0, at: "2026-11-21T10:00:00.000Z",
+const change = (
+  domain: string,
+  to: StatusName = "catch-all",
+  id = `1-1-1-0-${domain}`,
+): StatusChange => ({
+  id,
+  domain,
+  from: "unknown",
+  to,
+  delivered: 1001,
+  bounced: 0,
+  at: "2026-11-21T10:00:00.000Z",
 });
-const eventsOf = (text: string): string[] => [...text.matchAll(/^event: (\w+)$/gm)].map((found) => found[1] as string);
+const eventsOf = (text: string): string[] =>
+  [...text.matchAll(/^event: (\w+)$/gm)].map((found) => found[1] as string);
 
 describe("GET /domains/{domain}/watch", () => {
   it("sends the status of now first, then what changed meanwhile, then each change of that domain", async () => {
@@ -91,7 +102,10 @@ describe("GET /changes", () => {
     const first = await http.send("GET", "/changes");
     const refused = await http.send("GET", "/domains/a.example.com/watch");
     assert.equal(refused.json()["code"], "overloaded");
-    assert.equal((await http.send("GET", "/domains", { headers: { accept: "application/x-ndjson" } })).status, 503);
+    assert.equal(
+      (await http.send("GET", "/domains", { headers: { accept: "application/x-ndjson" } })).status,
+      503,
+    );
     first.abort();
     assert.equal((await http.send("GET", "/changes")).status, 200);
   });

@@ -24,7 +24,8 @@ export class FakeStream implements HttpStream {
   isWritable = true;
   #drain: (() => void) | null = null;
   write(chunk: string | Uint8Array): boolean {
-    if (!this.isClosed) this.chunks.push(typeof chunk === "string" ? chunk : new TextDecoder().decode(chunk));
+    if (!this.isClosed)
+      this.chunks.push(typeof chunk === "string" ? chunk : new TextDecoder().decode(chunk));
     return this.isWritable;
   }
   onDrain(listener: () => void): void {
@@ -71,7 +72,8 @@ export class FakeReply implements HttpReply {
     this.isClosed = true;
     this.status = status;
     for (const [name, value] of headers) this.headers.set(name.toLowerCase(), value);
-    this.body = typeof body === "string" ? body : new TextDecoder().decode(body ?? new Uint8Array(0));
+    this.body =
+      typeof body === "string" ? body : new TextDecoder().decode(body ?? new Uint8Array(0));
     this.#onAnswered();
   }
   sendNoContent(isReplayed: boolean): void {
@@ -113,7 +115,10 @@ export class FakeHttp {
   readonly #routes: readonly HttpRoute[];
   readonly #fallback: HttpServerOptions["fallback"];
 
-  constructor(surface: { readonly routes: readonly HttpRoute[]; readonly fallback: HttpServerOptions["fallback"] }) {
+  constructor(surface: {
+    readonly routes: readonly HttpRoute[];
+    readonly fallback: HttpServerOptions["fallback"];
+  }) {
     this.#routes = surface.routes;
     this.#fallback = surface.fallback;
   }
@@ -126,12 +131,16 @@ export class FakeHttp {
     prepare: (reply: FakeReply) => void = () => undefined,
   ): FakeReply {
     const [path = "", query = ""] = url.split("?", 2);
-    const body = typeof options.body === "string" ? new TextEncoder().encode(options.body) : options.body;
+    const body =
+      typeof options.body === "string" ? new TextEncoder().encode(options.body) : options.body;
     const reply = new FakeReply(body ?? new Uint8Array(0));
     prepare(reply);
     const headers = new Map<string, string>([["host", "127.0.0.1:8080"]]);
-    for (const [name, value] of Object.entries(options.headers ?? {})) headers.set(name.toLowerCase(), value);
-    const matches = this.#routes.filter((route) => match(route.pattern, path) !== null).sort(byParameters);
+    for (const [name, value] of Object.entries(options.headers ?? {}))
+      headers.set(name.toLowerCase(), value);
+    const matches = this.#routes
+      .filter((route) => match(route.pattern, path) !== null)
+      .sort(byParameters);
     const best = matches[0];
     const route = matches.find((each) => each.method === method && each.pattern === best?.pattern);
     const parameters = route === undefined ? [] : (match(route.pattern, path) ?? []);
@@ -145,7 +154,9 @@ export class FakeHttp {
     if (route !== undefined) {
       route.handler(request, reply);
     } else {
-      const allowed = matches.filter((each) => each.pattern === best?.pattern).map((each) => each.method as string);
+      const allowed = matches
+        .filter((each) => each.pattern === best?.pattern)
+        .map((each) => each.method as string);
       if (allowed.includes("GET")) allowed.push("HEAD");
       if (allowed.length > 0) allowed.push("OPTIONS");
       this.#fallback(request, reply, allowed);

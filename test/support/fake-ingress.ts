@@ -5,7 +5,14 @@
 import type { DomainName, DomainParser } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
-import { classify, DEFAULT_RULE, reasonOf, type Rule, STATUS_NAMES, type StatusName } from "../../src/model/status.ts";
+import {
+  classify,
+  DEFAULT_RULE,
+  type Rule,
+  reasonOf,
+  STATUS_NAMES,
+  type StatusName,
+} from "../../src/model/status.ts";
 import type {
   ClusterView,
   DomainLocation,
@@ -111,21 +118,33 @@ export class FakeIngress implements Ingress {
     this.#mayFail();
     const after = query.cursor ?? "";
     const names = [...this.counts.keys()].sort().filter((name) => name > after);
-    const all = names.map((name) => this.#statusOf(name)).filter((item) => (query.status ?? item.status) === item.status);
+    const all = names
+      .map((name) => this.#statusOf(name))
+      .filter((item) => (query.status ?? item.status) === item.status);
     const items = all.slice(0, query.limit);
     return { items, nextCursor: all.length > items.length ? (items.at(-1)?.domain ?? null) : null };
   }
   async stats(): Promise<Stats> {
     this.#mayFail();
     const domains = { "catch-all": 0, "not catch-all": 0, unknown: this.counts.size };
-    return { domains, delivered: 0, bounced: 0, nodes: [{ node: "n1", domains, delivered: 0, bounced: 0 }], asOf: TIME };
+    return {
+      domains,
+      delivered: 0,
+      bounced: 0,
+      nodes: [{ node: "n1", domains, delivered: 0, bounced: 0 }],
+      asOf: TIME,
+    };
   }
   rule(): Rule {
     return this.#rule;
   }
   async tryRule(rule: Rule): Promise<RuleReport> {
     this.#mayFail();
-    return { rule, transitions: [{ from: "unknown", to: "catch-all", count: 2 }], domainsChanged: 2 };
+    return {
+      rule,
+      transitions: [{ from: "unknown", to: "catch-all", count: 2 }],
+      domainsChanged: 2,
+    };
   }
   async setRule(rule: Rule, by: string): Promise<RuleReport> {
     const report = await this.tryRule(rule);

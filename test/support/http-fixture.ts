@@ -30,7 +30,9 @@ export class ManualTime implements Timers {
   advance(ms: number): void {
     const endMs = this.nowMs + ms;
     for (;;) {
-      const next = this.#pending.filter((each) => each.atMs <= endMs).sort((a, b) => a.atMs - b.atMs)[0];
+      const next = this.#pending
+        .filter((each) => each.atMs <= endMs)
+        .sort((a, b) => a.atMs - b.atMs)[0];
       if (next === undefined) break;
       this.#pending = this.#pending.filter((each) => each !== next);
       this.nowMs = next.atMs;
@@ -69,7 +71,14 @@ export function openFixture(options: FixtureOptions = {}): Fixture {
   });
   const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const surface = createSurface({
-    ingress, limits, clock: time, timers: time, metrics, accessControl, logger, version: "0.1.0",
+    ingress,
+    limits,
+    clock: time,
+    timers: time,
+    metrics,
+    accessControl,
+    logger,
+    version: "0.1.0",
   });
   return { ingress, http: new FakeHttp(surface), surface, time, metrics, logged };
 }

@@ -1,0 +1,127 @@
+/**
+ * The handlers behind both real servers on loopback: what the fakes can't show (framing, HEAD, Allow, streams).
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import type { HttpServer } from "../../src/http/http-server.ts";
+import { openHttpServer } from "../../src/http/node-open-http-server.ts";
+import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
+import { type Fixture, openFixture } from "../support/http-fixture.ts";
+
+for (const kind of ["node", "uws"] as const) {
+  describe(`handlers over ${kind}`, () => {
+    let server: HttpServer;
+    let fixture: Fixture;
+    let base = "";
+    const errors: unknown[] = [];
+
+    before(async () => {
+      fixture = openFixture({ limits: { bodyBytesMax: 1_000_000 } });
+      fixture.ingress.pendingEventsMax = 100_000;
+      server = await openHttpServer(
+        kind,
+        {
+          routes: fixture.surface.routes,
+          fallback: fixture.surface.fallback,
+          onError: (error) => errors.push(error),
+          requestDeadlineMs: 5_000,
+          bodyDeadlineMs: 5_000,
+          urlBytesMax: 2_048,
+          tls: null,
+        },
+        SILENT_LOGGER,
+      );
+      base = `http://127.0.0.1:${await server.listen("127.0.0.1", 0)}`;
+    });
+
+    after(async () => {
+      fixture.surface.endStreams();
+      await server.close();
+      assert.deepEqual(errors, []);
+    });
+
+    it("counts a single event and reads it back", async () => {
+      const put = await fetch(`${base}/events/Ex%61mple.com/bounced`, { method: "PUT" });
+      assert.equal(put.status, 204);
+      const headers = { "idempotency-key": `key-${kind}` };
+      await fetch(`${base}/events/example.com/bounced`, { method: "PUT", headers });
+      const replay = await fetch(`${base}/events/example.com/bounced`, { method: "POST", headers });
+      assert.equal(replay.headers.get("idempotency-replayed"), "true");
+      const got = (await (await fetch(`${base}/domains/example.com`)).json()) as {
+        bounced: number;
+        status: string;
+      };
+      assert.deepEqual([got.bounced, got.status], [2, "not catch-all"]);
+      const head = await fetch(`${base}/domains/example.com`, { method: "HEAD" });
+      assert.equal(head.status, 200);
+      assert.equal(await head.text(), "");
+    });
+
+    it("counts a bulk of many lines", async () => {
+      const lines = Array.from(
+        { length: 20_000 },
+        (_, i) => `{"domain":"m${i % 100}.example","type":"delivered"}`,
+      );
+      const reply = await fetch(`${base}/events`, {
+        method: "POST",
+        headers: { "content-type": "application/x-ndjson" },
+        body: lines.join("\n"),
+      });
+      assert.deepEqual(await reply.json(), { accepted: 20_000, replayed: 0, rejected: [] });
+      assert.equal(fixture.ingress.counts.get("m7.example")?.delivered, 200);
+    });
+
+    it("answers 404, 405 with Allow, 413 and 415 as problems", async () => {
+      assert.equal((await fetch(`${base}/nope`)).status, 404);
+      const wrong = await fetch(`${base}/domains/example.com`, { method: "DELETE" });
+      assert.equal(wrong.status, 405);
+      assert.match(wrong.headers.get("allow") ?? "", /GET/);
+      assert.equal(wrong.headers.get("content-type"), "application/problem+json");
+      const media = await fetch(`${base}/events`, {
+        method: "POST",
+        body: "x",
+        headers: { "content-type": "text/csv" },
+      });
+      assert.equal(media.status, 415);
+      const headers = { "content-type": "application/x-ndjson" };
+      const large = await fetch(`${base}/events`, {
+        method: "POST",
+        body: "x".repeat(1_000_001),
+        headers,
+      }).catch(() => null);
+      // The server may close while the client still writes; when an answer comes through, it is the right one.
+      if (large !== null)
+        assert.equal(((await large.json()) as { code: string }).code, "body_too_large");
+      assert.equal((await fetch(`${base}/healthz`)).status, 200);
+    });
+
+    it("streams an export and server-sent events", async () => {
+      const exported = await fetch(`${base}/domains`, {
+        headers: { accept: "application/x-ndjson" },
+      });
+      assert.equal((await exported.text()).trim().split("\n").length, fixture.ingress.counts.size);
+      const abort = new AbortController();
+      const watched = await fetch(`${base}/domains/m7.example/watch`, { signal: abort.signal });
+      const reader = watched.body?.getReader();
+      let text = "";
+      while (!text.includes("\ndata: "))
+        text += new TextDecoder().decode((await reader?.read())?.value);
+      assert.match(text, /^event: status$/m);
+      fixture.ingress.emit({
+        id: "1-1-1-0-0",
+        domain: "m7.example",
+        from: "unknown",
+        to: "catch-all",
+        delivered: 1,
+        bounced: 0,
+        at: "",
+      });
+      while (!text.includes("event: change"))
+        text += new TextDecoder().decode((await reader?.read())?.value);
+      abort.abort();
+      while (fixture.ingress.listeners.size > 0)
+        await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(fixture.ingress.listeners.size, 0);
+    });
+  });
+}

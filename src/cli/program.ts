@@ -4,6 +4,7 @@
  * need are imported when such a command runs.
  */
 
+import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerDomains } from "./commands/domains.ts";
@@ -43,6 +44,7 @@ async function buildProgram(argv: readonly string[], context: CliContext): Promi
     .description(
       "Tells which e-mail domains accept mail for any address, from exact counts of events",
     )
+    .version(versionOf())
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
@@ -62,7 +64,8 @@ async function buildProgram(argv: readonly string[], context: CliContext): Promi
   registerInspect(program, context);
   registerVerify(program, context);
   if (argv[0] === "load") {
-    withConnection(program, context);
+    // Its options of the connection stand on the program, so its help has to show those too.
+    withConnection(program.configureHelp({ showGlobalOptions: true }), context);
     const { registerLoad } = await import("./commands/load.ts");
     registerLoad(program, {
       stdout: context.stdout,
@@ -75,4 +78,12 @@ async function buildProgram(argv: readonly string[], context: CliContext): Promi
     program.command("load").description("send a reproducible load and check every answer");
   }
   return program;
+}
+
+function versionOf(): string {
+  const manifest: unknown = JSON.parse(
+    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+  );
+  const isNamed = typeof manifest === "object" && manifest !== null && "version" in manifest;
+  return isNamed ? String(manifest.version) : "unknown";
 }

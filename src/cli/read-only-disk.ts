@@ -1,6 +1,7 @@
 /**
  * The Disk port with nothing that changes anything: `inspect` may look into the directory of a running node.
- * Removing (the log's own tidying of half-made files) is silently left out; every other change is refused.
+ * What the log and the checkpoints do to a directory on opening (make it, sync it, remove half-made files) is silently
+ * left out; every other change is refused.
  */
 
 import { CatchallError } from "../model/errors.ts";
@@ -15,10 +16,10 @@ export function readOnly(disk: Disk): Disk {
     size: (path) => disk.size(path),
     exists: (path) => disk.exists(path),
     remove: () => Promise.resolve(),
-    makeDirectory: refuse,
+    makeDirectory: () => Promise.resolve(),
+    syncDirectory: () => Promise.resolve(),
     create: refuse,
     open: refuse,
     rename: refuse,
-    syncDirectory: refuse,
   };
 }

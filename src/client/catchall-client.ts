@@ -182,7 +182,8 @@ export class CatchallClient {
         hasConnected = true;
         for await (const { event, id, data } of readEvents(body)) {
           lastId = id ?? lastId;
-          yield { event, id, body: this.#parse<StatusChange>(data) };
+          if (event === "status") yield { event, id, body: this.#parse<DomainStatus>(data) };
+          if (event === "change") yield { event, id, body: this.#parse<StatusChange>(data) };
         }
       } catch (error) {
         const failure = this.#streamError(error, options.signal);

@@ -96,12 +96,13 @@ export interface StatusChange {
   readonly at: string;
 }
 
-/** One server-sent event, parsed. `event` is "message" where the node gave no name. */
-export interface WatchEvent<Body = StatusChange> {
-  readonly event: string;
-  readonly id: string | null;
-  readonly body: Body;
-}
+/**
+ * One server-sent event, parsed. A watch of one domain begins with its `status` of now, also after it had to connect
+ * again; every `change` after that follows.
+ */
+export type WatchEvent =
+  | { readonly event: "status"; readonly id: string | null; readonly body: DomainStatus }
+  | { readonly event: "change"; readonly id: string | null; readonly body: StatusChange };
 
 export interface ClusterNode {
   readonly id: string;

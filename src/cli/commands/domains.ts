@@ -278,9 +278,9 @@ async function watchChanges(
   const { signal } = context;
   const options = status === undefined ? { signal } : { signal, status };
   note(context, "Waiting for status changes; Ctrl-C ends");
-  for await (const { body } of clientOf(flags).watch(domain ?? null, options)) {
-    if (flags.json === true) context.stdout.write(`${JSON.stringify(body)}\n`);
-    else if ("to" in body)
-      printLine(context, `${body.at} ${body.domain}: ${body.from} -> ${body.to}`);
+  for await (const { event, body } of clientOf(flags).watch(domain ?? null, options)) {
+    if (flags.json === true) await writeData(context, `${JSON.stringify({ event, ...body })}\n`);
+    else if (event === "status") printLine(context, `${body.asOf} ${body.domain}: ${body.status}`);
+    else printLine(context, `${body.at} ${body.domain}: ${body.from} -> ${body.to}`);
   }
 }

@@ -175,8 +175,10 @@ async function inspectCheckpoint(
 ): Promise<void> {
   const disk = readOnly(await openDisk(dataDir));
   const { storeId } = await findLogs(disk);
+  if (!(await disk.exists("checkpoints")))
+    return printLine(context, isJson ? "null" : "No checkpoint yet");
   const { FileCheckpointStore } = await import("../../checkpoint/file-checkpoint-store.ts");
-  const store: CheckpointStore = await FileCheckpointStore.open({ disk, storeId });
+  const store: CheckpointStore = await FileCheckpointStore.open(disk, { storeId });
   try {
     const set = await store.readManifests();
     if (set === null) return printLine(context, isJson ? "null" : "No checkpoint yet");

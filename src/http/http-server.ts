@@ -3,9 +3,8 @@
  *
  * Promises: a handler that throws is answered 500; a reply is sent at most once and later sends are ignored; nothing is
  * written after the client has gone; the response headers of `SECURITY_HEADERS` go with every answer but
- * `sendNoContent`; a request whose
- * reply is not sent within `requestDeadlineMs` is answered 504 by the handler's own deadline or else by the server;
- * malformed requests get 400, unknown paths `fallback`.
+ * `sendNoContent`; a request whose reply is not sent within `requestDeadlineMs` is answered 504 by the handler's own
+ * deadline or else by the server; malformed requests get 400, unknown paths `fallback`.
  */
 
 export interface HttpRequest {

@@ -81,7 +81,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
   }
 
   sendNoContent(isReplayed: boolean): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.stream !== null) return;
     this.finish();
     if (isReplayed) this.response.setHeader("Idempotency-Replayed", "true");
     this.applyClosing();
@@ -90,7 +90,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
   }
 
   send(status: number, headers: HttpHeaders, body: string | Uint8Array | null): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.stream !== null) return;
     if (!areHeadersSafe(headers)) {
       this.server.onError(new InvariantViolation("an answer's header has a forbidden character"));
       this.send(500, PROBLEM_HEADERS, serverProblem("internal"));
@@ -105,7 +105,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
 
   openStream(status: number, headers: HttpHeaders): HttpStream {
     const stream = new NodeStream(this.response, () => this.finish());
-    if (this.isClosed) stream.isClosed = true;
+    if (this.isClosed || this.stream !== null) stream.isClosed = true;
     else {
       this.leaveDeadline();
       this.writeHead(status, headers, null);
@@ -271,7 +271,8 @@ class NodeStream implements HttpStream {
   }
 
   write(chunk: string | Uint8Array): boolean {
-    if (this.isClosed || chunk.length === 0) return !this.isClosed && !this.response.writableNeedDrain;
+    if (this.isClosed || chunk.length === 0)
+      return !this.isClosed && !this.response.writableNeedDrain;
     if (this.response.writableNeedDrain && this.response.writableLength > STREAM_BYTES_MAX) {
       this.response.destroy();
       return false;

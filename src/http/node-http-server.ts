@@ -166,8 +166,10 @@ function refuseConnection(error: NodeJS.ErrnoException | null, socket: Duplex): 
   const code = ERROR_BY_CODE[error?.code ?? ""] ?? "bad_request";
   const body = serverProblem(code);
   const status = { bad_request: "400 Bad Request", request_timeout: "408 Request Timeout" };
-  const line = code === "headers_too_large" ? "431 Request Header Fields Too Large" :
-    status[code as keyof typeof status];
+  const line =
+    code === "headers_too_large"
+      ? "431 Request Header Fields Too Large"
+      : status[code as keyof typeof status];
   const headers = [...PROBLEM_HEADERS, ...SECURITY_HEADERS, ["Connection", "close"]]
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join("");

@@ -5,8 +5,8 @@
  * Never: `endWithoutBody(n)` with a length other than 0, which leaves the library waiting for a body it was never given.
  */
 
-import { STATUS_CODES } from "node:http";
 import type { HttpRequest as UwsRequest, HttpResponse as UwsResponse } from "uWebSockets.js";
+import { STATUS_CODES } from "node:http";
 import { assert, InvariantViolation } from "../runtime/assert.ts";
 import type { DeadlineEntry, DeadlineList } from "./deadline-list.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
@@ -93,7 +93,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   }
 
   sendNoContent(isReplayed: boolean): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.stream !== null) return;
     this.finish();
     const isClosing = this.mustClose || this.server.isStopping;
     if (isClosing && this.isParsing) this.deferClosing(() => this.corkNoContent(isReplayed, true));
@@ -101,7 +101,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   }
 
   send(status: number, headers: HttpHeaders, body: string | Uint8Array | null): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.stream !== null) return;
     if (!areHeadersSafe(headers)) {
       this.server.onError(new InvariantViolation("an answer's header has a forbidden character"));
       this.sendProblem();
@@ -120,7 +120,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   }
 
   openStream(status: number, headers: HttpHeaders): HttpStream {
-    if (this.isClosed) return CLOSED_STREAM;
+    if (this.isClosed || this.stream !== null) return CLOSED_STREAM;
     assert(areHeadersSafe(headers), "a stream's header has a forbidden character");
     if (this.method === "HEAD") {
       this.finish();

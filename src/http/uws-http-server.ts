@@ -6,15 +6,17 @@
  */
 
 import type {
+  TemplatedApp,
   HttpRequest as UwsRequest,
   HttpResponse as UwsResponse,
-  TemplatedApp,
   us_listen_socket,
 } from "uWebSockets.js";
 import { CatchallError } from "../model/errors.ts";
 import { DeadlineList } from "./deadline-list.ts";
 import type {
   HttpHandler,
+  HttpReply,
+  HttpRequest,
   HttpRoute,
   HttpServer,
   HttpServerOptions,
@@ -33,6 +35,7 @@ const HEADER_BYTES_MAX = 16_384;
 /** Rejects when the library has no binary for this system. */
 export async function createUwsHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   // Read by the library once, while it loads; its own 4 KiB is too little for some proxies.
+  // biome-ignore lint/style/noProcessEnv: a setting of the library, which has no other way in.
   process.env["UWS_HTTP_MAX_HEADERS_SIZE"] ??= String(HEADER_BYTES_MAX);
   const uws = await import("uWebSockets.js");
   return new UwsHttpServer(uws, options);
@@ -65,7 +68,10 @@ class UwsHttpServer implements HttpServer {
         ? uws.App()
         : uws.SSLApp({ key_file_name: tls.keyFile, cert_file_name: tls.certFile });
     for (const route of options.routes) this.register(route);
-    this.app.any("/*", this.handlerOf(null, (request, reply) => this.fallback(request, reply)));
+    this.app.any(
+      "/*",
+      this.handlerOf(null, (request, reply) => this.fallback(request, reply)),
+    );
   }
 
   listen(host: string, port: number): Promise<number> {
@@ -143,7 +149,7 @@ class UwsHttpServer implements HttpServer {
     };
   }
 
-  private fallback(...[request, reply]: Parameters<HttpHandler>): void {
+  private fallback(request: HttpRequest, reply: HttpReply): void {
     const allow = this.table.methodsOf(request.path);
     if (request.method === "OPTIONS" && allow.length > 0) {
       reply.send(204, [["Allow", allow.join(", ")]], null);

@@ -18,7 +18,10 @@ const PUT = `PUT /events/a.example/delivered HTTP/1.1\r\n${HOST}`;
 const SHAPES: Readonly<Record<string, { bytes: string; status: number }>> = {
   "PUT without a body": { bytes: `${PUT}\r\n`, status: 204 },
   "PUT with an empty body": { bytes: `${PUT}Content-Length: 0\r\n\r\n`, status: 204 },
-  "PUT with a body that nobody reads": { bytes: `${PUT}Content-Length: 5\r\n\r\nhello`, status: 204 },
+  "PUT with a body that nobody reads": {
+    bytes: `${PUT}Content-Length: 5\r\n\r\nhello`,
+    status: 204,
+  },
   "POST by length": {
     bytes: `POST /events HTTP/1.1\r\n${HOST}Content-Length: 5\r\n\r\nhello`,
     status: 200,
@@ -49,7 +52,10 @@ export function describeHttpParsing(name: "uws" | "node", open: OpenHttpServer):
     });
     it("still serves after all that, and no handler failed", async () => {
       const { responses } = await exchange(fixture.port, `${PUT}\r\n`);
-      assert.deepEqual(responses.map(({ status }) => status), [204]);
+      assert.deepEqual(
+        responses.map(({ status }) => status),
+        [204],
+      );
       assert.deepEqual(fixture.errors, []);
     });
   });
@@ -89,9 +95,16 @@ async function checkVector(
 ): Promise<void> {
   const before = fixture.handledCount;
   fixture.handled.clear();
-  const { responses, isClosed } = await exchange(fixture.port, bytes, { count: 9, timeoutMs: SETTLE_MS });
+  const { responses, isClosed } = await exchange(fixture.port, bytes, {
+    count: 9,
+    timeoutMs: SETTLE_MS,
+  });
   const handled = fixture.handledCount - before;
-  assert.equal(fixture.handled.get("smuggled.example"), undefined, "a body was taken for a request");
+  assert.equal(
+    fixture.handled.get("smuggled.example"),
+    undefined,
+    "a body was taken for a request",
+  );
   const granted = lenient?.[name] === undefined ? allowed : Math.max(allowed, 1);
   assert.ok(handled <= granted, `handled ${handled}, granted ${granted}`);
   const accepted = responses.filter(({ status }) => status < 300).length;
@@ -124,7 +137,8 @@ async function checkSplits(
   const wrong = cuts.filter((cut, index) => {
     if (statuses[index] === String(status)) return false;
     // uWebSockets.js refuses a request line that arrives cut in front of its target or within its version.
-    const isKnown = cut === bytes.indexOf(" ") + 1 || (cut > versionStart && cut < versionStart + 11);
+    const isKnown =
+      cut === bytes.indexOf(" ") + 1 || (cut > versionStart && cut < versionStart + 11);
     return !(name === "uws" && isKnown && statuses[index] === "505");
   });
   assert.deepEqual(wrong, [], `cuts with another answer: ${statuses.join(" ")}`);

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { HttpServerOptions } from "../../src/http/http-server.ts";
 import { SECURITY_HEADERS } from "../../src/http/security-headers.ts";
+import { ask, chunkedPost, get, HOST, post, put, waitFor } from "../support/http-requests.ts";
 import {
   BODY_BYTES_MAX,
   DEADLINE_MS,
@@ -11,46 +11,8 @@ import {
   type OpenHttpServer,
   URL_BYTES_MAX,
 } from "../support/http-server-fixture.ts";
-import { exchange, RawConnection, type RawResponse } from "../support/raw-http.ts";
-
-const HOST = "Host: a.example\r\n";
-
-function get(path: string, method: string = "GET"): string {
-  return `${method} ${path} HTTP/1.1\r\n${HOST}\r\n`;
-}
-
-function put(domain: string, headers: string = ""): string {
-  return `PUT /events/${domain}/delivered HTTP/1.1\r\n${HOST}${headers}\r\n`;
-}
-
-function post(path: string, body: string): string {
-  return `POST ${path} HTTP/1.1\r\n${HOST}Content-Length: ${body.length}\r\n\r\n${body}`;
-}
-
-function chunkedPost(path: string, chunks: readonly string[]): string {
-  const lines = [...chunks, ""].map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`);
-  return `POST ${path} HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n${lines.join("")}`;
-}
-
-/** Runs `work` with a server of its own. */
-async function withFixture(
-  open: OpenHttpServer,
-  work: (fixture: HttpServerFixture) => Promise<void>,
-  changes: Partial<HttpServerOptions> = {},
-): Promise<void> {
-  const fixture = await HttpServerFixture.start(open, changes);
-  try {
-    await work(fixture);
-  } finally {
-    await fixture.stop();
-  }
-}
-
-async function ask(fixture: HttpServerFixture, bytes: string, isHead: boolean = false): Promise<RawResponse> {
-  const { responses } = await exchange(fixture.port, bytes, { isHead });
-  assert.equal(responses.length, 1, "one answer");
-  return responses[0] as RawResponse;
-}
+import { exchange, RawConnection } from "../support/raw-http.ts";
+import { describeConnections, describeStreams } from "./http-connections.ts";
 
 export function describeHttpServer(name: string, open: OpenHttpServer): void {
   describe(name, () => {
@@ -95,7 +57,16 @@ function describeRouting(fixture: () => HttpServerFixture): void {
   it("serves the root path", async () => {
     assert.equal((await ask(fixture(), get("/"))).body.toString(), "root");
   });
-  for (const path of ["/nothing", "/domains", "/domains/", "/domains/a/", "/domains//a", "/events/a/b/c", "//", `/${"a/".repeat(120)}`]) {
+  for (const path of [
+    "/nothing",
+    "/domains",
+    "/domains/",
+    "/domains/a/",
+    "/domains//a",
+    "/events/a/b/c",
+    "//",
+    `/${"a/".repeat(120)}`,
+  ]) {
     it(`hands the unknown path ${path.slice(0, 20)} to the fallback`, async () => {
       const { status, body } = await ask(fixture(), get(path));
       assert.deepEqual([status, body.toString()], [404, '{"allow":[]}']);
@@ -139,7 +110,10 @@ function describeRouting(fixture: () => HttpServerFixture): void {
   it("takes headers of 8 KiB and refuses those of 64 KiB", async () => {
     const fits = await ask(fixture(), put("a.example", `X-A: ${"a".repeat(8192)}\r\n`));
     assert.equal(fits.status, 204);
-    const { responses, isClosed } = await exchange(fixture().port, put("a.example", `X-A: ${"a".repeat(65_536)}\r\n`));
+    const { responses, isClosed } = await exchange(
+      fixture().port,
+      put("a.example", `X-A: ${"a".repeat(65_536)}\r\n`),
+    );
     assert.ok(isClosed || responses[0]?.status === 431);
     assert.notEqual(responses[0]?.status, 204);
   });
@@ -154,14 +128,25 @@ function describeReplies(fixture: () => HttpServerFixture): void {
     assert.equal(headers.get("content-security-policy"), undefined);
   });
   it("marks a replayed event", async () => {
-    const { status, headers } = await ask(fixture(), put("a.example", "Idempotency-Key: again\r\n"));
+    const { status, headers } = await ask(
+      fixture(),
+      put("a.example", "Idempotency-Key: again\r\n"),
+    );
     assert.deepEqual([status, headers.get("idempotency-replayed")], [204, "true"]);
   });
   it("sends the security headers with every other answer", async () => {
-    const paths = ["/domains/a.example", "/nothing", "/throw", "/stream", "/silent", `/domains/${"a".repeat(600)}`];
+    const paths = [
+      "/domains/a.example",
+      "/nothing",
+      "/throw",
+      "/stream",
+      "/silent",
+      `/domains/${"a".repeat(600)}`,
+    ];
     for (const path of paths) {
       const { headers } = await ask(fixture(), get(path));
-      for (const [name, value] of SECURITY_HEADERS) assert.equal(headers.get(name.toLowerCase()), value, path);
+      for (const [name, value] of SECURITY_HEADERS)
+        assert.equal(headers.get(name.toLowerCase()), value, path);
     }
   });
   it("lets a handler replace a security header", async () => {
@@ -170,8 +155,14 @@ function describeReplies(fixture: () => HttpServerFixture): void {
     assert.equal(headers.get("x-content-type-options"), "nosniff");
   });
   it("sends a reply once", async () => {
-    const { responses } = await exchange(fixture().port, get("/twice"), { count: 2, timeoutMs: 200 });
-    assert.deepEqual(responses.map(({ body }) => body.toString()), ["first"]);
+    const { responses } = await exchange(fixture().port, get("/twice"), {
+      count: 2,
+      timeoutMs: 200,
+    });
+    assert.deepEqual(
+      responses.map(({ body }) => body.toString()),
+      ["first"],
+    );
   });
   it("answers 500 without the reason when a handler throws, and reports it", async () => {
     const count = fixture().errors.length;
@@ -217,19 +208,30 @@ function describeBodies(fixture: () => HttpServerFixture): void {
   for (const size of [BODY_BYTES_MAX + 1, BODY_BYTES_MAX * 20, 1_000_000]) {
     it(`refuses a body of ${size} bytes, by length and in chunks`, async () => {
       const body = "b".repeat(size);
-      assert.equal((await ask(fixture(), post("/events", body.slice(0, 20_000).padEnd(size, "b")))).status, 413);
-      const { responses, isClosed } = await exchange(fixture().port, chunkedPost("/events", [body]));
+      assert.equal(
+        (await ask(fixture(), post("/events", body.slice(0, 20_000).padEnd(size, "b")))).status,
+        413,
+      );
+      const { responses, isClosed } = await exchange(
+        fixture().port,
+        chunkedPost("/events", [body]),
+      );
       assert.ok(responses[0]?.status === 413 || (responses.length === 0 && isClosed));
     });
   }
   it("refuses a huge Content-Length before any of the body came", async () => {
     const bytes = `POST /events HTTP/1.1\r\n${HOST}Content-Length: 999999999999\r\n\r\n`;
     const { responses } = await exchange(fixture().port, bytes);
-    assert.deepEqual(responses.map(({ status }) => status), [413]);
+    assert.deepEqual(
+      responses.map(({ status }) => status),
+      [413],
+    );
   });
   it("answers Expect: 100-continue", async () => {
     const connection = await RawConnection.open(fixture().port);
-    connection.send(`POST /events HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`);
+    connection.send(
+      `POST /events HTTP/1.1\r\n${HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`,
+    );
     assert.ok(await connection.until(() => connection.bytes.includes("100 Continue"), 2000));
     connection.send("hello");
     const [response] = await connection.responses(1);
@@ -239,7 +241,10 @@ function describeBodies(fixture: () => HttpServerFixture): void {
   it("tells a handler that the body timed out", async () => {
     const bytes = `POST /events HTTP/1.1\r\n${HOST}Content-Length: 10\r\n\r\nhalf`;
     const { responses } = await exchange(fixture().port, bytes);
-    assert.deepEqual(responses.map(({ status }) => status), [408]);
+    assert.deepEqual(
+      responses.map(({ status }) => status),
+      [408],
+    );
     assert.equal(fixture().bodyErrors.at(-1), "timeout");
   });
   it("tells a handler that the client went in mid-body, once", async () => {
@@ -258,181 +263,11 @@ function describeBodies(fixture: () => HttpServerFixture): void {
     assert.equal((await connection.responses(1))[0]?.status, 204);
     connection.send(get("/domains/stats"));
     const responses = await connection.responses(2);
-    assert.deepEqual(responses.map(({ status }) => status), [204, 200]);
+    assert.deepEqual(
+      responses.map(({ status }) => status),
+      [204, 200],
+    );
     assert.equal(fixture().handled.get("smuggled.example"), undefined);
     connection.destroy();
   });
-}
-
-function describeConnections(open: OpenHttpServer): void {
-  it("serves many requests on one connection, and closes when asked", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      for (let count = 1; count <= 50; count += 1) {
-        connection.send(put("a.example"));
-        assert.equal((await connection.responses(count)).length, count);
-      }
-      connection.send(put("a.example", "Connection: close\r\n"));
-      assert.ok(await connection.until(() => connection.isClosed, 2000));
-      assert.equal((await connection.responses(51)).length, 51);
-      assert.equal(fixture.handledCount, 51);
-    });
-  });
-  it("answers two pipelined requests in order, or closes: handled is at most answered + 1", async () => {
-    await withFixture(open, async (fixture) => {
-      const { responses, isClosed } = await exchange(
-        fixture.port,
-        put("a.example") + get("/domains/b.example"),
-        { count: 2, timeoutMs: 1000 },
-      );
-      assert.ok(responses.length === 2 || isClosed);
-      const expected = [204, 200].slice(0, responses.length);
-      assert.deepEqual(responses.map(({ status }) => status), expected);
-      assert.ok(fixture.handledCount >= responses.length && fixture.handledCount <= responses.length + 1);
-    });
-  });
-  it("tells of an abort before the answer, and ignores the replies after it", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      connection.send(get("/silent"));
-      await waitFor(() => fixture.openCount === 1);
-      connection.destroy();
-      await waitFor(() => fixture.abortedCount === 1);
-      assert.deepEqual([fixture.openCount, fixture.errors], [0, []]);
-    }, { requestDeadlineMs: 60_000 });
-  });
-  it("keeps nothing of 1,000 aborted connections", async () => {
-    await withFixture(open, async (fixture) => {
-      for (let round = 0; round < 10; round += 1) {
-        const opening = Array.from({ length: 100 }, () => RawConnection.open(fixture.port));
-        const connections = await Promise.all(opening);
-        for (const connection of connections) connection.send(get("/silent"));
-        await waitFor(() => fixture.openCount === 100);
-        for (const connection of connections) connection.destroy();
-        await waitFor(() => fixture.openCount === 0);
-      }
-      assert.deepEqual([fixture.abortedCount, fixture.errors], [1000, []]);
-    }, { requestDeadlineMs: 60_000 });
-  });
-  it("closes connections after their next answer once it stops accepting", async () => {
-    await withFixture(open, async (fixture) => {
-      const connections = await Promise.all([RawConnection.open(fixture.port), RawConnection.open(fixture.port)]);
-      for (const [index, connection] of connections.entries()) {
-        connection.send(put("a.example"));
-        await connection.responses(1);
-        if (index === 1) fixture.server.stopAccepting();
-      }
-      await assert.rejects(RawConnection.open(fixture.port));
-      for (const connection of connections) connection.send(put("a.example"));
-      for (const connection of connections) {
-        assert.ok(await connection.until(() => connection.isClosed, 2000));
-        const answers = await connection.responses(2);
-        // node:http may close an idle connection at once; then nothing was handled on it.
-        if (answers.length === 2) assert.equal(answers[1]?.headers.get("connection"), "close");
-      }
-      const answered = connections.map(({ bytes }) => bytes.toString().split("HTTP/1.1 204").length - 1);
-      assert.equal(fixture.handledCount, answered.reduce((sum, count) => sum + count, 0));
-    });
-  });
-  it("never shares its port with another server", async () => {
-    await withFixture(open, async (fixture) => {
-      const second = await open({
-        routes: [],
-        fallback: () => undefined,
-        onError: () => undefined,
-        requestDeadlineMs: 1000,
-        bodyDeadlineMs: 1000,
-        urlBytesMax: 1000,
-        tls: null,
-      });
-      await assert.rejects(second.listen("127.0.0.1", fixture.port), { code: "conflict" });
-      await second.close();
-      assert.equal((await ask(fixture, put("a.example"))).status, 204);
-    });
-  });
-  it("closes twice without harm, and cuts open connections", async () => {
-    const fixture = await HttpServerFixture.start(open);
-    const connection = await RawConnection.open(fixture.port);
-    connection.send(get("/silent"));
-    await waitFor(() => fixture.openCount === 1);
-    await fixture.stop();
-    await fixture.stop();
-    assert.ok(await connection.until(() => connection.isClosed, 2000));
-  });
-}
-
-function describeStreams(open: OpenHttpServer): void {
-  it("streams, and ignores what comes after the end", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      connection.send(get("/stream"));
-      const [response] = await connection.responses(1);
-      assert.equal(response?.body.toString(), "one\ntwo\n");
-      connection.send(get("/domains/stats"));
-      assert.equal((await connection.responses(2))[1]?.body.toString(), "stats");
-      connection.destroy();
-    });
-  });
-  it("answers HEAD of a stream without one", async () => {
-    await withFixture(open, async (fixture) => {
-      const { status } = await ask(fixture, get("/stream", "HEAD"), true);
-      assert.equal(status, 200);
-    });
-  });
-  it("outlives the request deadline while it streams", async () => {
-    await withFixture(open, async (fixture) => {
-      const { body } = await ask(fixture, get("/export?2"));
-      assert.equal(body.length, 131_072);
-    }, { requestDeadlineMs: 1 });
-  });
-  it("pauses for a slow reader and then delivers every byte", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      connection.socket.pause();
-      connection.send(get("/export?320"));
-      await waitFor(() => fixture.notes.includes("paused"));
-      const hash: number[] = [];
-      const total = { bytes: 0, tail: "" };
-      connection.socket.removeAllListeners("data");
-      connection.socket.on("data", (chunk: Buffer) => {
-        total.bytes += chunk.length;
-        total.tail = (total.tail + chunk.toString("latin1")).slice(-5);
-        if (hash.length < 3) hash.push(chunk[0] as number);
-      });
-      connection.socket.resume();
-      await waitFor(() => total.tail === "0\r\n\r\n", 6000);
-      assert.ok(total.bytes >= 320 * 65_536);
-      assert.ok(fixture.notes.includes("drained"));
-      connection.destroy();
-    });
-  });
-  it("cuts off a reader who never reads, instead of buffering for ever", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      connection.socket.pause();
-      connection.send(get("/flood"));
-      await waitFor(() => fixture.notes.length > 0, 6000);
-      assert.match(fixture.notes[0] as string, /^flooded true$/);
-      connection.destroy();
-    });
-  });
-  it("tells of an abort in mid-stream", async () => {
-    await withFixture(open, async (fixture) => {
-      const connection = await RawConnection.open(fixture.port);
-      connection.socket.pause();
-      connection.send(get("/export?320"));
-      await waitFor(() => fixture.notes.includes("paused"));
-      connection.destroy();
-      await waitFor(() => fixture.abortedCount === 1);
-      assert.equal(fixture.notes.at(-1), "aborted true");
-    });
-  });
-}
-
-async function waitFor(condition: () => boolean, timeoutMs: number = 3000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!condition()) {
-    assert.ok(performance.now() < deadline, `${condition} within ${timeoutMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

@@ -15,7 +15,11 @@ const OPTIONS: HttpServerOptions = {
 };
 
 describe("openHttpServer", () => {
-  for (const [asked, kind] of [["uws", "uws"], ["node", "node"], ["auto", "uws"]] as const) {
+  for (const [asked, kind] of [
+    ["uws", "uws"],
+    ["node", "node"],
+    ["auto", "uws"],
+  ] as const) {
     it(`opens ${kind} for ${asked}`, async () => {
       const server = await openHttpServer(asked, OPTIONS, SILENT_LOGGER);
       assert.equal(server.kind, kind);

@@ -229,6 +229,8 @@ function streamRoutes(get: GetFixture): HttpRoute[] {
       handler: (_request, reply) => {
         const stream = reply.openStream(200, [["Content-Type", "application/x-ndjson"]]);
         stream.write("one\n");
+        reply.send(200, [], "not in a stream");
+        reply.sendNoContent(false);
         setImmediate(() => {
           stream.write(Buffer.from("two\n"));
           stream.end();

@@ -64,7 +64,11 @@ export class RawConnection {
   }
 
   /** Waits for `count` complete answers or the close; gives what is complete by then. */
-  async responses(count: number, timeoutMs: number = 3000, isHead: boolean = false): Promise<RawResponse[]> {
+  async responses(
+    count: number,
+    timeoutMs: number = 3000,
+    isHead: boolean = false,
+  ): Promise<RawResponse[]> {
     await this.until(
       () => this.isClosed || parseResponses(this.bytes, isHead).length >= count,
       timeoutMs,
@@ -87,7 +91,11 @@ export class RawConnection {
 export async function exchange(
   port: number,
   bytes: string | Uint8Array,
-  { count = 1, timeoutMs = 3000, isHead = false }: { count?: number; timeoutMs?: number; isHead?: boolean } = {},
+  {
+    count = 1,
+    timeoutMs = 3000,
+    isHead = false,
+  }: { count?: number; timeoutMs?: number; isHead?: boolean } = {},
 ): Promise<{ responses: RawResponse[]; isClosed: boolean }> {
   const connection = await RawConnection.open(port);
   connection.send(bytes);
@@ -106,7 +114,8 @@ export function parseResponses(bytes: Buffer, isHead: boolean = false): RawRespo
     if (headEnd === -1) break;
     const [statusLine = "", ...lines] = bytes.toString("latin1", offset, headEnd).split("\r\n");
     const match = /^HTTP\/1\.1 (\d{3}) /.exec(statusLine);
-    if (match === null) throw new Error(`not an answer: ${JSON.stringify(statusLine.slice(0, 80))}`);
+    if (match === null)
+      throw new Error(`not an answer: ${JSON.stringify(statusLine.slice(0, 80))}`);
     const status = Number(match[1]);
     const headers = new Map<string, string>();
     for (const line of lines) {

@@ -18,7 +18,8 @@ const SMUGGLED = `PUT /events/smuggled.example/delivered HTTP/1.1\r\n${HOST}\r\n
 const LENGTH = SMUGGLED.length;
 const CHUNKED = "Transfer-Encoding: chunked\r\n";
 const CHUNKED_END = "0\r\n\r\n";
-const CHUNKED_CLOSES = "chunk framing is read leniently; the connection is closed after any chunked request";
+const CHUNKED_CLOSES =
+  "chunk framing is read leniently; the connection is closed after any chunked request";
 
 function put(name: string, headers: string, body: string, allowed: number = 0): SmugglingVector {
   return { name, bytes: `${PUT}${HOST}${headers}\r\n${body}`, allowed };
@@ -36,8 +37,16 @@ function chunked(name: string, body: string, allowed: number = 0): SmugglingVect
 const LENGTHS: readonly SmugglingVector[] = [
   put("length and chunked", `Content-Length: ${LENGTH}\r\n${CHUNKED}`, CHUNKED_END + SMUGGLED),
   put("chunked and length", `${CHUNKED}Content-Length: 5\r\n`, CHUNKED_END + SMUGGLED),
-  put("lower-case length and upper-case chunked", "content-length: 5\r\nTRANSFER-ENCODING: CHUNKED\r\n", CHUNKED_END + SMUGGLED),
-  put("length 0 and chunked", `Content-Length: 0\r\n${CHUNKED}`, `${LENGTH.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`),
+  put(
+    "lower-case length and upper-case chunked",
+    "content-length: 5\r\nTRANSFER-ENCODING: CHUNKED\r\n",
+    CHUNKED_END + SMUGGLED,
+  ),
+  put(
+    "length 0 and chunked",
+    `Content-Length: 0\r\n${CHUNKED}`,
+    `${LENGTH.toString(16)}\r\n${SMUGGLED}\r\n0\r\n\r\n`,
+  ),
   put("two lengths, first 0", `Content-Length: 0\r\nContent-Length: ${LENGTH}\r\n`, SMUGGLED),
   put("two lengths, second 0", `Content-Length: ${LENGTH}\r\nContent-Length: 0\r\n`, SMUGGLED),
   put("two equal lengths", "Content-Length: 5\r\nContent-Length: 5\r\n", `hello${SMUGGLED}`),
@@ -68,12 +77,28 @@ const CODINGS: readonly SmugglingVector[] = [
   put("xchunked", "Transfer-Encoding: xchunked\r\n", CHUNKED_END + SMUGGLED),
   put("identity", "Transfer-Encoding: identity\r\n", CHUNKED_END + SMUGGLED),
   put("empty coding", "Transfer-Encoding: \r\n", CHUNKED_END + SMUGGLED),
-  put("coding list ending in identity", "Transfer-Encoding: chunked, identity\r\n", CHUNKED_END + SMUGGLED),
+  put(
+    "coding list ending in identity",
+    "Transfer-Encoding: chunked, identity\r\n",
+    CHUNKED_END + SMUGGLED,
+  ),
   put("gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n", CHUNKED_END, 1),
   put("two codings", `${CHUNKED}Transfer-Encoding: identity\r\n`, CHUNKED_END + SMUGGLED),
-  put("two codings, identity first", `Transfer-Encoding: identity\r\n${CHUNKED}`, CHUNKED_END + SMUGGLED),
-  put("space before the colon of the coding", "Transfer-Encoding : chunked\r\n", CHUNKED_END + SMUGGLED),
-  put("vertical tab before the coding", "Transfer-Encoding:\x0bchunked\r\n", CHUNKED_END + SMUGGLED),
+  put(
+    "two codings, identity first",
+    `Transfer-Encoding: identity\r\n${CHUNKED}`,
+    CHUNKED_END + SMUGGLED,
+  ),
+  put(
+    "space before the colon of the coding",
+    "Transfer-Encoding : chunked\r\n",
+    CHUNKED_END + SMUGGLED,
+  ),
+  put(
+    "vertical tab before the coding",
+    "Transfer-Encoding:\x0bchunked\r\n",
+    CHUNKED_END + SMUGGLED,
+  ),
   put("quoted coding", 'Transfer-Encoding: "chunked"\r\n', CHUNKED_END + SMUGGLED),
   put("coding on a folded line", "Transfer-Encoding:\r\n chunked\r\n", CHUNKED_END + SMUGGLED),
   put("coding with a trailing NUL", "Transfer-Encoding: chunked\0\r\n", CHUNKED_END + SMUGGLED),
@@ -113,7 +138,7 @@ const HEADS: readonly SmugglingVector[] = [
     lenient: { uws: "the parser drops such a line and all after it" },
   },
   { name: "space before the first header", bytes: `${PUT} ${HOST}\r\n`, allowed: 0 },
-  { name: "bare LF everywhere", bytes: PUT.replace("\r", "") + "Host: a.example\n\n", allowed: 0 },
+  { name: "bare LF everywhere", bytes: `${PUT.replace("\r", "")}Host: a.example\n\n`, allowed: 0 },
   { name: "HTTP/0.9", bytes: "GET /domains/a.example\r\n\r\n", allowed: 0 },
   line("HTTP/1.0", "GET /domains/a.example HTTP/1.0", 1),
   line("HTTP/1.2", "PUT /events/good.example/delivered HTTP/1.2", 1),
@@ -144,8 +169,16 @@ const HEADS: readonly SmugglingVector[] = [
     allowed: 0,
     lenient: { uws: "built into the library; the addresses it carries are never read" },
   },
-  { name: "PROXY version 1 preface", bytes: `PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n${PUT}${HOST}\r\n`, allowed: 0 },
-  { name: "TLS client hello", bytes: "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".padEnd(170, "\x01"), allowed: 0 },
+  {
+    name: "PROXY version 1 preface",
+    bytes: `PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n${PUT}${HOST}\r\n`,
+    allowed: 0,
+  },
+  {
+    name: "TLS client hello",
+    bytes: "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".padEnd(170, "\x01"),
+    allowed: 0,
+  },
 ];
 
 export const SMUGGLING_VECTORS: readonly SmugglingVector[] = [...LENGTHS, ...CODINGS, ...HEADS];

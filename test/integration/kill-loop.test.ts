@@ -1,0 +1,46 @@
+/**
+ * Goal: what a real node acknowledged survives SIGKILL at any instant, and is counted once.
+ * Method: scripts/kill-loop.ts over 50 kills. The harness itself is checked against a toy node whose defects are known.
+ */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { type KillLoopReport, runKillLoop } from "../../scripts/kill-loop.ts";
+
+const TOY = fileURLToPath(new URL("../support/toy-node-main.ts", import.meta.url));
+
+function killToy(defect: string | null): Promise<KillLoopReport> {
+  return runKillLoop({
+    cycles: 4,
+    seed: 7,
+    verifyEvery: 4,
+    command: ["--import", "tsx", TOY],
+    flags: defect === null ? [] : ["--defect", defect],
+  });
+}
+
+describe("kill loop", () => {
+  it("accepts a node that writes before it answers", async () => {
+    const report = await killToy(null);
+    assert.deepEqual([report.lost, report.doubled, report.wrongStatuses], [0, 0, 0]);
+    assert.ok(report.acked > 500);
+    assert.ok(report.exactDomains >= 0.95 * report.domains);
+  });
+
+  it("finds a node that answers before it writes", async () => {
+    assert.ok((await killToy("late-write")).lost > 0);
+  });
+
+  it("finds a node that forgets its keys", async () => {
+    assert.ok((await killToy("forget-keys")).doubled > 0);
+  });
+
+  it("loses and doubles nothing over 50 kills of the real node", async () => {
+    const report = await runKillLoop({ cycles: 50, seed: 20261121, verifyEvery: 10 });
+    assert.deepEqual(report.firstWrong, []);
+    assert.deepEqual([report.lost, report.doubled, report.wrongStatuses], [0, 0, 0]);
+    assert.equal(report.cycles, 50);
+    assert.ok(report.acked > 5000, `${report.acked} acknowledged`);
+    assert.ok(report.exactDomains >= 0.95 * report.domains);
+  });
+});

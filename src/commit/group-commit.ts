@@ -128,10 +128,7 @@ export class GroupCommit {
         this.#sequence = entry.sequence;
         this.#timeMs = entry.timeMs;
         this.#previousCrc = crc;
-        this.#options.observer.appended(
-          this.#options.clock.monotonicMs() - startedMs,
-          eventCount,
-        );
+        this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, eventCount);
         for (const section of sections) section.committed(entry);
       } else {
         this.#settleFailure(sections, outcome);

@@ -32,16 +32,7 @@ export class LocalControlStore {
   /** Null on a first start. Errors: `checkpoint_damaged` when the file is not a control table. */
   async read(): Promise<ControlTable | null> {
     if (!(await this.#disk.exists(FILE))) return null;
-    const bytes = await this.#disk.read(FILE);
-    try {
-      const table = JSON.parse(new TextDecoder().decode(bytes)) as ControlTable;
-      if (typeof table.incarnation !== "number" || typeof table.partitions !== "number") {
-        throw new CatchallError("checkpoint_damaged", `"${FILE}" is not a control table`);
-      }
-      return table;
-    } catch (error) {
-      throw new CatchallError("checkpoint_damaged", `"${FILE}" cannot be read`, { cause: error });
-    }
+    return parseTable(await this.#disk.read(FILE));
   }
 
   /** Replaces the table; durable when it resolves. */
@@ -53,4 +44,35 @@ export class LocalControlStore {
     await this.#disk.rename(TEMPORARY_FILE, FILE);
     await this.#disk.syncDirectory(".");
   }
+}
+
+function parseTable(bytes: Uint8Array): ControlTable {
+  let table: ControlTable;
+  try {
+    table = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as ControlTable;
+  } catch (cause) {
+    throw new CatchallError("checkpoint_damaged", `"${FILE}" cannot be read`, { cause });
+  }
+  if (table?.formatVersion !== CONTROL_FORMAT_VERSION) {
+    throw new CatchallError(
+      "checkpoint_damaged",
+      `"${FILE}" is not of format ${CONTROL_FORMAT_VERSION}`,
+    );
+  }
+  const counts = [table.partitions, table.incarnation, table.ruleRevision];
+  if (!counts.every((count) => Number.isSafeInteger(count) && count >= 0)) {
+    throw new CatchallError("checkpoint_damaged", `"${FILE}" has a number that is not one`);
+  }
+  if (!isRule(table.rule) || !isRule(table.initialRule)) {
+    throw new CatchallError("checkpoint_damaged", `"${FILE}" has a rule that is not one`);
+  }
+  return table;
+}
+
+function isRule(rule: Rule | undefined): boolean {
+  return (
+    Number.isSafeInteger(rule?.deliveredThreshold) &&
+    Number.isSafeInteger(rule?.bouncedThreshold) &&
+    (rule?.maxBounceRatio === null || typeof rule?.maxBounceRatio === "number")
+  );
 }

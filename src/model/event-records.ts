@@ -198,5 +198,3 @@ export class RecordWriter {
     this.bytes = grown;
   }
 }
-
-

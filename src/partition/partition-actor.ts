@@ -11,12 +11,12 @@ import type { CommittedEntry, GroupCommit, Section } from "../commit/group-commi
 import { CatchallError } from "../model/errors.ts";
 import {
   isKeyed,
+  RecordWriter as Records,
   type RecordWriter,
   readUint32,
   recordEnd,
   recordFingerprint,
   recordKeyStart,
-  RecordWriter as Records,
 } from "../model/event-records.ts";
 import type { KeyBudget } from "./idempotency-window.ts";
 import type { PartitionState } from "./partition-state.ts";

@@ -8,7 +8,13 @@ import type { DomainName } from "../model/domain-name.ts";
 import { DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { firstPageOf, PAGES, partitionOf } from "../model/partition-id.ts";
-import { reasonOf, type Rule, STATUS_NAMES, STATUS_UNSEEN, type StatusName } from "../model/status.ts";
+import {
+  type Rule,
+  reasonOf,
+  STATUS_NAMES,
+  STATUS_UNSEEN,
+  type StatusName,
+} from "../model/status.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { PartitionActor, SubBatch } from "./partition-actor.ts";
 import type { Override } from "./partition-state.ts";
@@ -160,7 +166,6 @@ export function pageRange(partition: number, partitions: number): readonly [numb
   const first = firstPageOf(partition, partitions);
   return [first, first + PAGES / partitions];
 }
-
 
 function namesOf(actor: PartitionActor, page: number): { name: string; entry: number }[] {
   const table = actor.state.table;

@@ -103,12 +103,7 @@ export class PartitionState {
     this.#changeIndex = 0;
   }
 
-  applyEvents(
-    bytes: Uint8Array,
-    start: number,
-    recordCountTotal: number,
-    timeMs: number,
-  ): void {
+  applyEvents(bytes: Uint8Array, start: number, recordCountTotal: number, timeMs: number): void {
     const table = this.table;
     let at = start;
     for (let i = 0; i < recordCountTotal; i++) {
@@ -208,10 +203,8 @@ export class PartitionState {
     let image: MetaImage;
     try {
       image = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as MetaImage;
-    } catch (error) {
-      throw new CatchallError("checkpoint_damaged", "A meta page cannot be read", {
-        cause: error,
-      });
+    } catch (cause) {
+      throw new CatchallError("checkpoint_damaged", "A meta page cannot be read", { cause });
     }
     this.rule = image.rule;
     this.ruleRevision = image.ruleRevision;

@@ -42,11 +42,13 @@ export interface RecoveryReport {
 /** Restores every state. Errors: `checkpoint_damaged`, `log_damaged`. */
 export async function recover(options: RecoveryOptions): Promise<RecoveryReport> {
   const set = await options.store.readManifests();
-  const watermarks = options.states.map((): Position => ({
-    epoch: 0,
-    incarnation: 0,
-    sequence: 0,
-  }));
+  const watermarks = options.states.map(
+    (): Position => ({
+      epoch: 0,
+      incarnation: 0,
+      sequence: 0,
+    }),
+  );
   if (set !== null) assertExpected(set, options.expected);
   for (const manifest of set?.manifests ?? []) {
     watermarks[manifest.partition] = manifest.watermark;

@@ -135,9 +135,9 @@ export function decodeChange(bytes: Uint8Array, section: SectionView): Change {
     const change = JSON.parse(text) as Change;
     if (change.kind !== section.kind) throw damaged("a change has another kind than its section");
     return change;
-  } catch (error) {
-    if (error instanceof CatchallError) throw error;
-    throw new CatchallError("log_damaged", "A change in the log cannot be read", { cause: error });
+  } catch (cause) {
+    if (cause instanceof CatchallError) throw cause;
+    throw new CatchallError("log_damaged", "A change in the log cannot be read", { cause });
   }
 }
 

@@ -97,7 +97,12 @@ export interface ClusterView {
     readonly walLagEvents: number;
     readonly checkpointAgeMs: number | null;
   }[];
-  readonly owners: readonly { readonly partition: number; readonly node: string; readonly epoch: number; readonly state: string }[];
+  readonly owners: readonly {
+    readonly partition: number;
+    readonly node: string;
+    readonly epoch: number;
+    readonly state: string;
+  }[];
   readonly handoffs: readonly unknown[];
   readonly log: { readonly kind: string; readonly synced: boolean; readonly sizeBytes: number };
 }
@@ -112,7 +117,11 @@ export interface DomainLocation {
 
 export interface RebalancePlan {
   readonly id: string;
-  readonly moves: readonly { readonly partition: number; readonly from: string; readonly to: string }[];
+  readonly moves: readonly {
+    readonly partition: number;
+    readonly from: string;
+    readonly to: string;
+  }[];
 }
 
 export interface RebalanceProgress {
@@ -150,12 +159,20 @@ export interface Ingress {
   /** Rejects with CatchallError (503) when the owner can't answer; never stale. In the order asked. */
   statuses(domains: readonly DomainName[]): Promise<DomainStatus[]>;
   status(domain: DomainName): Promise<DomainStatus>;
-  page(query: { readonly status: StatusName | null; readonly cursor: string | null; readonly limit: number }): Promise<DomainPage>;
+  page(query: {
+    readonly status: StatusName | null;
+    readonly cursor: string | null;
+    readonly limit: number;
+  }): Promise<DomainPage>;
   stats(): Promise<Stats>;
   rule(): Rule;
   tryRule(rule: Rule): Promise<RuleReport>;
   setRule(rule: Rule, by: string): Promise<RuleReport>;
-  setOverride(domain: DomainName, override: { readonly status: StatusName; readonly reason: string }, by: string): Promise<DomainStatus>;
+  setOverride(
+    domain: DomainName,
+    override: { readonly status: StatusName; readonly reason: string },
+    by: string,
+  ): Promise<DomainStatus>;
   /** Rejects with `override_not_found` when there is none. */
   removeOverride(domain: DomainName, by: string): Promise<void>;
   reset(domain: DomainName, by: string): Promise<void>;

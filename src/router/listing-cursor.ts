@@ -17,7 +17,10 @@ export function decodeCursor(text: string): ListingPlace {
   );
   const page = Number(match?.[1]);
   if (match === null || page >= PAGES) {
-    throw new CatchallError("invalid_parameter", `Cursor "${text.slice(0, 80)}" is not one of ours`);
+    throw new CatchallError(
+      "invalid_parameter",
+      `Cursor "${text.slice(0, 80)}" is not one of ours`,
+    );
   }
   return { page, name: match[2] as string };
 }

@@ -5,8 +5,8 @@
  * checkpointer. Nothing is admitted before the gate is moved to "serving" by the caller.
  */
 
-import { Checkpointer, type CheckpointSource } from "../checkpoint/checkpointer.ts";
 import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
+import { Checkpointer, type CheckpointSource } from "../checkpoint/checkpointer.ts";
 import { GroupCommit } from "../commit/group-commit.ts";
 import { CounterTable } from "../counters/counter-table.ts";
 import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
@@ -16,7 +16,7 @@ import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts
 import { PartitionActor } from "../partition/partition-actor.ts";
 import { PartitionHost } from "../partition/partition-host.ts";
 import { PartitionState, type StateChange } from "../partition/partition-state.ts";
-import { recover, type RecoveryReport } from "../partition/recovery.ts";
+import { type RecoveryReport, recover } from "../partition/recovery.ts";
 import { EventRouter } from "../router/event-router.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
 import { Router } from "../router/router.ts";

@@ -5,8 +5,8 @@
 
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import type { Config } from "../config/config-type.ts";
 import { describeConfig, loadConfig } from "../config/config.ts";
+import type { Config } from "../config/config-type.ts";
 import { AccessControl } from "../http/access-control.ts";
 import { type AccessToken, parseTokens } from "../http/access-tokens.ts";
 import { createSurface, type HttpSurface } from "../http/handlers.ts";
@@ -55,7 +55,7 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
   });
   const removeSignals = onSignals(() => end("signal"), logger);
   try {
-    logger.info({ config: describeConfig(config) }, "Starting");
+    logger.debug({ config: describeConfig(config) }, "Starting");
     const onLogFailed = (reason: string) => {
       logger.error({ reason }, "The write-ahead log failed; nothing more is acknowledged");
       end("log_failed");

@@ -9,7 +9,12 @@ import type { KeyBudget } from "../partition/idempotency-window.ts";
 import type { PartitionHost } from "../partition/partition-host.ts";
 import type { StateChange } from "../partition/partition-state.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { DURATION_BOUNDS_S, type Histogram, type Metrics, SIZE_BOUNDS } from "../runtime/metrics.ts";
+import {
+  DURATION_BOUNDS_S,
+  type Histogram,
+  type Metrics,
+  SIZE_BOUNDS,
+} from "../runtime/metrics.ts";
 
 export class NodeMetrics {
   readonly #metrics: Metrics;

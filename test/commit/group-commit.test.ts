@@ -50,8 +50,14 @@ describe("GroupCommit", () => {
     for (const name of ["a", "b", "c"]) commit.enqueue(section(name, told));
     await commit.drained();
     assert.equal(log.appends, 1);
-    assert.deepEqual(told.map((one) => one.name), ["a", "b", "c"]);
-    assert.deepEqual(told.map((one) => one.entry?.sequence), [1, 1, 1]);
+    assert.deepEqual(
+      told.map((one) => one.name),
+      ["a", "b", "c"],
+    );
+    assert.deepEqual(
+      told.map((one) => one.entry?.sequence),
+      [1, 1, 1],
+    );
   });
 
   it("tells nobody before the append is committed, and gathers the rest in the next entry", async () => {
@@ -71,7 +77,10 @@ describe("GroupCommit", () => {
     release();
     await commit.drained();
     assert.equal(log.appends, 2);
-    assert.deepEqual(told.map((one) => one.entry?.sequence), [1, 2, 2]);
+    assert.deepEqual(
+      told.map((one) => one.entry?.sequence),
+      [1, 2, 2],
+    );
   });
 
   it("closes an entry at its size limit", async () => {
@@ -80,7 +89,10 @@ describe("GroupCommit", () => {
     for (const name of ["a", "b", "c"]) commit.enqueue(section(name, told, large));
     await commit.drained();
     assert.equal(log.appends, 2);
-    assert.deepEqual(told.map((one) => one.entry?.sequence), [1, 1, 2]);
+    assert.deepEqual(
+      told.map((one) => one.entry?.sequence),
+      [1, 1, 2],
+    );
     const first = log.logs.get(1)?.[0] as Uint8Array;
     assert.equal(first.length, ENTRY_HEADER_BYTES + 2 * large);
   });

@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
 import type { DomainName } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
-import { COMMITTED, type EventOutcome, REPLAYED, type StatusChange } from "../../src/router/ingress.ts";
+import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
+import {
+  COMMITTED,
+  type EventOutcome,
+  REPLAYED,
+  type StatusChange,
+} from "../../src/router/ingress.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 
 function codeOf(outcome: EventOutcome): string {
@@ -212,7 +217,11 @@ async function runHistory(seed: number): Promise<void> {
           const kind: EventKind = random(4) === 0 ? BOUNCED : DELIVERED;
           const count = 1 + random(3);
           const id = random(3) === 0 ? `k${random(20)}-${kind}-${count}` : undefined;
-          const outcome = await node.send(domain, kind, id === undefined ? { count } : { count, id });
+          const outcome = await node.send(
+            domain,
+            kind,
+            id === undefined ? { count } : { count, id },
+          );
           const isNew = id === undefined || !keys.has(`${domain}/${id}`);
           assert.equal(outcome, isNew ? COMMITTED : outcome, `seed ${seed}`);
           if (id !== undefined) keys.add(`${domain}/${id}`);

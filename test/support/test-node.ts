@@ -11,7 +11,11 @@ import type { Clock } from "../../src/runtime/clock.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { Counter, Histogram, type Metrics } from "../../src/runtime/metrics.ts";
 import type { Timers } from "../../src/runtime/timers.ts";
-import { type AssembledNode, assembleNode, type NodeSettings } from "../../src/server/assemble-node.ts";
+import {
+  type AssembledNode,
+  assembleNode,
+  type NodeSettings,
+} from "../../src/server/assemble-node.ts";
 import { ServiceGate } from "../../src/server/service-gate.ts";
 import { MemoryCheckpointStore } from "./memory-checkpoint-store.ts";
 import { MemoryNodeLog } from "./memory-node-log.ts";

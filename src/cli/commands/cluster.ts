@@ -18,7 +18,7 @@ import {
   clientOf,
   withConnection,
 } from "../context.ts";
-import { formatCount, note, printJson, printLine, printTable, startProgress } from "../output.ts";
+import { countOf, formatCount, note, printJson, printLine, printTable, startProgress } from "../output.ts";
 
 const WATCH_INTERVAL_MS = 500;
 
@@ -177,7 +177,7 @@ async function watchMoves(client: CatchallClient, id: string, context: CliContex
       if (now.state === "done") return;
       if (now.state === "failed") {
         const left = now.total - now.done;
-        throw new CommandFailure(`${id} failed with ${left} partitions left`, {
+        throw new CommandFailure(`${id} failed with ${countOf(left, "partition")} left`, {
           next: "see: catchall ring",
         });
       }

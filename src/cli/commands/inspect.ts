@@ -10,7 +10,7 @@ import type { Disk } from "../../runtime/disk.ts";
 import type { LogFiles, LogRepair } from "../../wal/file-log-reader.ts";
 import { type CliContext, CommandFailure, UsageError } from "../context.ts";
 import { formatCount, note, printJson, printLine, printTable, writeData } from "../output.ts";
-import { readOnly } from "../read-only-disk.ts";
+import { readOnly } from "../../runtime/read-only-disk.ts";
 
 interface WalFlags {
   readonly limit: number;

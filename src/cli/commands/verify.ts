@@ -4,27 +4,9 @@
  */
 
 import type { Command } from "commander";
-import {
-  type CliContext,
-  CommandFailure,
-  type ConnectionFlags,
-  clientOf,
-  withConnection,
-} from "../context.ts";
+import type { Recount, VerifiedDirectory } from "../../server/verify.ts";
+import { type CliContext, type ConnectionFlags, clientOf, withConnection } from "../context.ts";
 import { formatCount, note, printJson, printLine, printTable } from "../output.ts";
-
-/** What a recount finds for one domain. */
-interface Recount {
-  readonly delivered: number;
-  readonly bounced: number;
-  readonly status: string;
-}
-
-/** What `verifyDataDirectory` gives (src/server/verify.ts). */
-interface VerifiedDirectory {
-  readonly entries: number;
-  readonly domains: ReadonlyMap<string, Recount>;
-}
 
 interface Difference {
   readonly domain: string;
@@ -85,15 +67,8 @@ async function verifyDirectory(
 }
 
 async function recountDirectory(dataDir: string): Promise<VerifiedDirectory> {
-  // Not a literal, so that the compiler asks for the file only once it is there.
-  const path: string = "../../server/verify.ts";
-  let room: { verifyDataDirectory(dataDir: string): Promise<VerifiedDirectory> };
-  try {
-    room = await import(path);
-  } catch (cause) {
-    throw new CommandFailure("This version can't recount a data directory yet", { cause });
-  }
-  return room.verifyDataDirectory(dataDir);
+  const { verifyDataDirectory } = await import("../../server/verify.ts");
+  return verifyDataDirectory(dataDir);
 }
 
 async function compare(

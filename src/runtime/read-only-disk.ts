@@ -5,7 +5,7 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
-import type { Disk, DiskFile } from "../runtime/disk.ts";
+import type { Disk, DiskFile } from "./disk.ts";
 
 export function readOnly(disk: Disk): Disk {
   const refuse = (): Promise<DiskFile & undefined> =>

@@ -75,6 +75,11 @@ export function formatCount(value: number): string {
   return value.toLocaleString("en-US");
 }
 
+/** 1 → "1 domain", 2000 → "2,000 domains". */
+export function countOf(value: number, noun: string): string {
+  return `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
 function cellText(cell: Cell): string {
   if (cell === null) return "-";
   return typeof cell === "number" ? formatCount(cell) : printable(cell);

@@ -8,8 +8,6 @@ import { CatchallError } from "../model/errors.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 
 export function readOnly(disk: Disk): Disk {
-  const refuse = (): Promise<DiskFile & undefined> =>
-    Promise.reject(new CatchallError("log_failed", "The data directory is open for reading only"));
   return {
     list: (directory) => disk.list(directory),
     read: (path) => disk.read(path),
@@ -19,7 +17,24 @@ export function readOnly(disk: Disk): Disk {
     makeDirectory: () => Promise.resolve(),
     syncDirectory: () => Promise.resolve(),
     create: refuse,
-    open: refuse,
+    open: async (path) => readOnlyFile(await disk.open(path)),
     rename: refuse,
   };
+}
+
+function readOnlyFile(file: DiskFile): DiskFile {
+  return {
+    read: (position, length) => file.read(position, length),
+    close: () => file.close(),
+    write: refuse,
+    writeSynced: refuse,
+    sync: refuse,
+    truncate: refuse,
+  };
+}
+
+function refuse(): Promise<never> {
+  return Promise.reject(
+    new CatchallError("log_failed", "The data directory is open for reading only"),
+  );
 }

@@ -18,7 +18,15 @@ import {
   clientOf,
   withConnection,
 } from "../context.ts";
-import { countOf, formatCount, note, printJson, printLine, printTable, startProgress } from "../output.ts";
+import {
+  countOf,
+  formatCount,
+  note,
+  printJson,
+  printLine,
+  printTable,
+  startProgress,
+} from "../output.ts";
 
 const WATCH_INTERVAL_MS = 500;
 

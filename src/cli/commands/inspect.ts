@@ -7,10 +7,18 @@ import { statSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import type { CheckpointStore } from "../../checkpoint/checkpoint-store.ts";
 import type { Disk } from "../../runtime/disk.ts";
+import { readOnly } from "../../runtime/read-only-disk.ts";
 import type { LogFiles, LogRepair } from "../../wal/file-log-reader.ts";
 import { type CliContext, CommandFailure, UsageError } from "../context.ts";
-import { formatCount, note, printJson, printLine, printTable, writeData } from "../output.ts";
-import { readOnly } from "../../runtime/read-only-disk.ts";
+import {
+  countOf,
+  formatCount,
+  note,
+  printJson,
+  printLine,
+  printTable,
+  writeData,
+} from "../output.ts";
 
 interface WalFlags {
   readonly limit: number;
@@ -78,7 +86,7 @@ async function inspectWal(dataDir: string, flags: WalFlags, context: CliContext)
   } finally {
     if (flags.json !== true) await printEntries(last, context);
   }
-  const summary = `${formatCount(count)} entries in ${logs.length} logs, ${formatCount(bytes)} bytes, every checksum right`;
+  const summary = `${entryCount(count)} in ${countOf(logs.length, "log")}, ${formatCount(bytes)} bytes, every checksum right`;
   if (flags.json === true) note(context, summary);
   else printLine(context, summary);
 }
@@ -140,7 +148,7 @@ async function repairWal(
   for (const repair of repairs) {
     const { incarnation, lastSequence, damagedPath, offset, reason } = repair;
     if (damagedPath === null) {
-      printLine(context, `log ${incarnation}: whole, ${formatCount(lastSequence)} entries`);
+      printLine(context, `log ${incarnation}: whole, ${entryCount(lastSequence)}`);
     } else {
       const verb = isDryRun ? "would keep" : "kept";
       printLine(
@@ -236,6 +244,10 @@ async function openDisk(dataDir: string): Promise<Disk> {
   }
   const { NodeDisk } = await import("../../runtime/node-disk.ts");
   return new NodeDisk(dataDir);
+}
+
+function entryCount(count: number): string {
+  return `${formatCount(count)} ${count === 1 ? "entry" : "entries"}`;
 }
 
 function parseLimit(text: string): number {

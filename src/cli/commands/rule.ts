@@ -11,7 +11,7 @@ import {
   UsageError,
   withConnection,
 } from "../context.ts";
-import { formatCount, printJson, printLine, printTable } from "../output.ts";
+import { countOf, formatCount, printJson, printLine, printTable } from "../output.ts";
 
 interface RuleFlags extends ConnectionFlags {
   readonly deliveredThreshold?: number;
@@ -86,7 +86,7 @@ async function setRule(flags: RuleFlags, context: CliContext): Promise<void> {
   if (flags.json === true) return printJson(context, report);
   await printRule(report.rule, context);
   const verb = isDryRun ? "would change" : "changed";
-  printLine(context, `${formatCount(report.domainsChanged)} domains ${verb} status`);
+  printLine(context, `${countOf(report.domainsChanged, "domain")} ${verb} status`);
   if (report.transitions.length === 0) return;
   const rows = report.transitions.map(({ from, to, count }) => [from, to, count]);
   await printTable(context, ["FROM", "TO", "DOMAINS"], rows);

@@ -6,7 +6,7 @@
 import type { Command } from "commander";
 import type { Recount, VerifiedDirectory } from "../../server/verify.ts";
 import { type CliContext, type ConnectionFlags, clientOf, withConnection } from "../context.ts";
-import { formatCount, note, printJson, printLine, printTable } from "../output.ts";
+import { countOf, formatCount, note, printJson, printLine, printTable } from "../output.ts";
 
 interface Difference {
   readonly domain: string;
@@ -52,12 +52,12 @@ async function verifyDirectory(
   }
   printLine(
     context,
-    `${formatCount(domains)} domains recounted from ${formatCount(recount.entries)} entries`,
+    `${countOf(domains, "domain")} recounted, ${formatCount(recount.entries)} log entries replayed`,
   );
   if (!isCompared) return;
   if (differences.length === 0)
     return printLine(context, "The node answers the same for every domain");
-  note(context, `error: ${formatCount(differences.length)} domains differ`);
+  note(context, `error: ${countOf(differences.length, "domain")} not as recounted`);
   const shown = differences.slice(0, DIFFERENCES_SHOWN_MAX);
   await printTable(
     context,

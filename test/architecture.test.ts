@@ -169,7 +169,7 @@ describe("Source scanner", () => {
   it("finds code again after strings, templates and regular expressions", () => {
     const lines = [
       `const a = "it's // not a comment";`,
-      "const b = `x ${c({ d: `y ${e} z` })} // w`;",
+      `const b = \`x \${c({ d: \`y \${e} z\` })} // w\`;`,
       "const f = /[/\"'`]/g.test(g) ? h / 2 : i / 3;",
       'const j = "\\"";',
       "Date.now();",

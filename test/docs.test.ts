@@ -45,7 +45,9 @@ describe("Documents", () => {
   });
 
   it("list every route", () => {
-    const routes = ROUTES.map((route) => `| \`${route.method}\` | \`${templateOf(route.pattern)}\` |`);
+    const routes = ROUTES.map(
+      (route) => `| \`${route.method}\` | \`${templateOf(route.pattern)}\` |`,
+    );
     assert.deepEqual(missingFrom("docs/api.md", routes), []);
   });
 

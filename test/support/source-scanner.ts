@@ -121,7 +121,10 @@ class Blanker {
 
   /** A slash starts a regular expression where a value may start. */
   #isRegexHere(): boolean {
-    const before = this.#out.slice(Math.max(0, this.#at - 40), this.#at).join("").trimEnd();
+    const before = this.#out
+      .slice(Math.max(0, this.#at - 40), this.#at)
+      .join("")
+      .trimEnd();
     if (before === "") return true;
     return /(?:[(,=:[!&|?{};<>+*%~^-]|\b(?:return|typeof|case|in|of|do|else|void))$/.test(before);
   }

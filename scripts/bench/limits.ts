@@ -1,0 +1,122 @@
+/**
+ * How far one node goes: memory of ten million domains, and the time to start again from their checkpoint.
+ * Every domain gets exactly one event, in bulk; then a clean stop, then a start measured until `/readyz` is 200.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { DomainNames } from "../../src/cli/load/domain-names.ts";
+import { LoadEngine } from "../../src/cli/load/load-engine.ts";
+import { LoadHttp } from "../../src/cli/load/load-http.ts";
+import { parseUrls } from "../../src/cli/load/load-run.ts";
+import { type EventStream, UNKEYED } from "../../src/cli/load/mixes.ts";
+import { DELIVERED, type EventKind } from "../../src/model/event.ts";
+import { freePort, NodeProcess } from "../../test/support/node-process.ts";
+import { rssMibOf } from "./targets.ts";
+
+export interface LimitsResult {
+  readonly domains: number;
+  readonly eventsPerSecond: number;
+  /** Resident memory before the first event and after the last, MiB. */
+  readonly rssBeforeMib: number;
+  readonly rssAfterMib: number;
+  /** The node's own figure for its counter tables, where its metrics tell. */
+  readonly tableBytesPerDomain: number | null;
+  readonly stopSeconds: number;
+  readonly startSeconds: number;
+  readonly rssRestartedMib: number;
+  /** Of domains sampled after the restart, those with a wrong count. */
+  readonly wrongSamples: number;
+}
+
+const BULK_LINES = 1000;
+const CONNECTIONS = 4;
+const SAMPLES = 10_000;
+const DEADLINE_MS = 120_000;
+
+export async function measureLimits(domains: number, seed: number): Promise<LimitsResult> {
+  const dataDir = await mkdtemp(join(tmpdir(), "catchall-limits-"));
+  const flags = ["--log-level", "warn", "--shutdown-timeout", "120s"];
+  const options = { port: await freePort(), dataDir, flags };
+  let node = await NodeProcess.start(options);
+  try {
+    const rssBeforeMib = rssMibOf(node.pid);
+    const names = new DomainNames(seed);
+    const engine = engineFor(node.url, names, domains);
+    const outcome = await engine.run();
+    if (outcome.ackedTotal !== domains) throw new Error("Not every event was acknowledged");
+    const rssAfterMib = rssMibOf(node.pid);
+    const tableBytes = await metric(node.url, "catchall_table_bytes");
+    const stopFrom = performance.now();
+    await node.stop();
+    const startFrom = performance.now();
+    node = await NodeProcess.start(options);
+    const startSeconds = (performance.now() - startFrom) / 1000;
+    return {
+      domains,
+      eventsPerSecond: outcome.eventsPerSecond,
+      rssBeforeMib,
+      rssAfterMib,
+      tableBytesPerDomain: tableBytes === null ? null : tableBytes / domains,
+      stopSeconds: (startFrom - stopFrom) / 1000,
+      startSeconds,
+      rssRestartedMib: rssMibOf(node.pid),
+      wrongSamples: await wrongSamplesOf(node.url, names, domains),
+    };
+  } finally {
+    if (node.isRunning) await node.kill();
+    await rm(dataDir, { recursive: true, force: true });
+  }
+}
+
+/** Every domain once, in order of its number. */
+class EachDomainOnce implements EventStream {
+  domain = -1;
+  readonly kind: EventKind = DELIVERED;
+  readonly key: number = UNKEYED;
+  next(): void {
+    this.domain++;
+  }
+}
+
+function engineFor(url: string, names: DomainNames, events: number): LoadEngine {
+  const { targets, hostHeader, basePath } = parseUrls(url);
+  return new LoadEngine({
+    targets,
+    hostHeader,
+    basePath,
+    token: null,
+    keyPrefix: "",
+    names,
+    stream: new EachDomainOnce(),
+    events,
+    durationMs: Number.POSITIVE_INFINITY,
+    connections: CONNECTIONS,
+    bulk: BULK_LINES,
+    rate: 0,
+    warmupMs: 0,
+    requestTimeoutMs: DEADLINE_MS,
+    reconnectTimeoutMs: DEADLINE_MS,
+  });
+}
+
+async function wrongSamplesOf(url: string, names: DomainNames, domains: number): Promise<number> {
+  const http = new LoadHttp({ baseUrl: url, token: null, deadlineMs: DEADLINE_MS });
+  const step = Math.max(1, Math.floor(domains / SAMPLES));
+  const sampled: string[] = [];
+  for (let i = 0; i < domains && sampled.length < SAMPLES; i += step) sampled.push(names.nameOf(i));
+  const answers = await http.lookup(sampled);
+  return answers.filter((answer) => answer?.delivered !== 1 || answer.bounced !== 0).length;
+}
+
+async function metric(url: string, name: string): Promise<number | null> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  let sum: number | null = null;
+  for (const line of text.split("\n")) {
+    if (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) {
+      sum = (sum ?? 0) + Number(line.slice(line.lastIndexOf(" ") + 1));
+    }
+  }
+  return sum;
+}

@@ -53,6 +53,11 @@ export interface StateChange {
   readonly timeMs: number;
 }
 
+/** A plain number that a metric publishes. */
+export interface EventCounter {
+  value: number;
+}
+
 export interface PartitionStateOptions {
   readonly partition: number;
   readonly table: CounterTable;
@@ -76,6 +81,8 @@ export class PartitionState {
   rule: Rule;
   ruleRevision = 0;
   position: Position = { epoch: 0, incarnation: 0, sequence: 0 };
+  /** Events applied since recovery, by kind; shared by the partitions of a node. */
+  eventCounters: readonly [EventCounter, EventCounter] = [{ value: 0 }, { value: 0 }];
   /** What the last rule change did: [from][to] counts. */
   ruleTransitions: number[][] = [];
   /** Overrides and producers changed since they were last encoded. */
@@ -108,12 +115,15 @@ export class PartitionState {
     let at = start;
     for (let i = 0; i < recordCountTotal; i++) {
       const hash = recordHash(bytes, at);
+      const kind = recordKind(bytes, at);
+      const count = recordCount(bytes, at);
+      this.eventCounters[kind].value += count;
       if (isKeyed(bytes, at)) this.#applyKey(bytes, at, timeMs);
       if (this.#pagesAhead.size === 0 || !this.#isPageAhead(hash)) {
         const nameStart = recordNameStart(bytes, at);
         const entry = table.findOrInsert(hash, bytes, nameStart, recordNameLength(bytes, at));
         if (entry < 0) throw new CatchallError("table_full");
-        table.add(entry, recordKind(bytes, at), recordCount(bytes, at), timeMs);
+        table.add(entry, kind, count, timeMs);
         this.#reclassify(entry, timeMs);
       }
       at = recordEnd(bytes, at);

@@ -5,7 +5,7 @@
  */
 
 import type { DomainParser } from "../model/domain-name.ts";
-import { CatchallError } from "../model/errors.ts";
+import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
 import { hashKey128 } from "../model/key-hash.ts";
 import { partitionOf } from "../model/partition-id.ts";
@@ -27,6 +27,8 @@ export interface EventRouterOptions {
   readonly refusal: () => CatchallError | null;
   /** Hands a sub-batch to the owner of the partition; it will be settled once. */
   readonly deliver: (partition: number, batch: SubBatch) => void;
+  /** Events that ended with an error, for metrics. */
+  readonly rejected: (code: ErrorCode, events: number) => void;
 }
 
 interface Lane {
@@ -75,11 +77,11 @@ export class EventRouter {
   ): void {
     const refusal = this.#options.refusal();
     if (refusal !== null) {
-      reply.settled(index, refusal);
+      this.#refuse(refusal, reply, index);
       return;
     }
     if (this.pendingEvents >= this.#options.pendingEventsMax) {
-      reply.settled(index, new CatchallError("overloaded"));
+      this.#refuse(new CatchallError("overloaded"), reply, index);
       return;
     }
     this.pendingEvents++;
@@ -95,6 +97,11 @@ export class EventRouter {
     batch.await(reply, index, eventId !== null);
     if (batch.records.length >= SUB_BATCH_BYTES_MAX) this.#close(lane);
     if (!lane.isDirty && !lane.isInFlight) this.#markDirty(lane);
+  }
+
+  #refuse(error: CatchallError, reply: EventReply, index: number): void {
+    this.#options.rejected(error.code, 1);
+    reply.settled(index, error);
   }
 
   #markDirty(lane: Lane): void {
@@ -134,6 +141,7 @@ export class EventRouter {
   #createBatch(partition: number): OpenBatch {
     return new OpenBatch(this.#options.producer, {
       settled: (batch, isCommitted) => this.#settled(partition, batch, isCommitted),
+      rejected: this.#options.rejected,
     });
   }
 

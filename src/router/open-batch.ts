@@ -3,7 +3,7 @@
  * what arrives meanwhile gathers in the next. Reused, so that an event costs no allocation of its own.
  */
 
-import { CatchallError } from "../model/errors.ts";
+import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import { RecordWriter } from "../model/event-records.ts";
 import {
   KEY_COUNTED,
@@ -16,6 +16,8 @@ import { COMMITTED, type EventOutcome, type EventReply, REPLAYED } from "./ingre
 export interface BatchOwner {
   /** Every reply of the batch was told. */
   settled(batch: OpenBatch, isCommitted: boolean): void;
+  /** Events of a batch ended with an error, for metrics. */
+  rejected(code: ErrorCode, events: number): void;
 }
 
 export class OpenBatch implements SubBatch {
@@ -50,6 +52,7 @@ export class OpenBatch implements SubBatch {
       let outcome: EventOutcome = COMMITTED;
       if (keys !== null && this.#keyed[keyed] === i) {
         outcome = outcomeOfKey(keys[keyed++] as number);
+        if (outcome instanceof CatchallError) this.#owner.rejected(outcome.code, 1);
       }
       (replies[i] as EventReply).settled(this.#indexes[i] as number, outcome);
     }
@@ -57,6 +60,7 @@ export class OpenBatch implements SubBatch {
   }
 
   failed(error: CatchallError): void {
+    this.#owner.rejected(error.code, this.#replies.length);
     for (let i = 0; i < this.#replies.length; i++) {
       (this.#replies[i] as EventReply).settled(this.#indexes[i] as number, error);
     }

@@ -86,6 +86,8 @@ export async function assembleNode(
   let announce: (change: StateChange) => void = () => undefined;
   const states = createStates(ports, settings, keyBudget, (change) => announce(change));
   const recovery = await recoverStates(ports, settings, states);
+  const eventCounters = metrics.eventCounters();
+  for (const state of states) state.eventCounters = eventCounters;
   await ports.log.create(settings.incarnation);
   const commit = createCommit(ports, settings, hooks, metrics, recovery);
   const actors = states.map(
@@ -101,7 +103,7 @@ export async function assembleNode(
   const host = new PartitionHost(actors, ports.timers);
   const checkpointer = createCheckpointer(ports, settings, states, commit, metrics);
   const control = hooks.createControl({ host, checkpointer: () => checkpointer });
-  const router = createRouter(ports, settings, hooks, host, control);
+  const router = createRouter(ports, settings, hooks, { host, control, metrics });
   announce = (change) => {
     metrics.changed(change);
     router.announce(change);
@@ -178,9 +180,13 @@ function createRouter(
   ports: NodePorts,
   settings: NodeSettings,
   hooks: NodeHooks,
-  host: PartitionHost,
-  control: OperatorControl,
+  parts: {
+    readonly host: PartitionHost;
+    readonly control: OperatorControl;
+    readonly metrics: NodeMetrics;
+  },
 ): Router {
+  const { host, control, metrics } = parts;
   const events = new EventRouter({
     partitions: settings.partitions,
     producer: settings.incarnation,
@@ -188,6 +194,7 @@ function createRouter(
     timers: ports.timers,
     refusal: () => hooks.gate.refusalOfEvents(),
     deliver: (partition, batch) => host.deliver(partition, batch),
+    rejected: (code, events) => metrics.rejected(code, events),
   });
   return new Router({
     nodeId: settings.nodeId,

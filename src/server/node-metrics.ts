@@ -4,12 +4,14 @@
 
 import type { Checkpointer } from "../checkpoint/checkpointer.ts";
 import type { GroupCommit } from "../commit/group-commit.ts";
+import type { ErrorCode } from "../model/errors.ts";
 import { STATUS_NAMES } from "../model/status.ts";
 import type { KeyBudget } from "../partition/idempotency-window.ts";
 import type { PartitionHost } from "../partition/partition-host.ts";
 import type { StateChange } from "../partition/partition-state.ts";
 import type { Clock } from "../runtime/clock.ts";
 import {
+  type Counter,
   DURATION_BOUNDS_S,
   type Histogram,
   type Metrics,
@@ -39,6 +41,21 @@ export class NodeMetrics {
       "Time to write one checkpoint",
       DURATION_BOUNDS_S,
     );
+  }
+
+  /** Counters of events applied, delivered then bounced. */
+  eventCounters(): readonly [Counter, Counter] {
+    const help = "Events that were committed and applied";
+    return [
+      this.#metrics.counter("events_total", help, { type: "delivered" }),
+      this.#metrics.counter("events_total", help, { type: "bounced" }),
+    ];
+  }
+
+  rejected(code: ErrorCode, events: number): void {
+    this.#metrics
+      .counter("events_rejected_total", "Events that were refused, by code", { code })
+      .add(events);
   }
 
   appended(durationMs: number, eventCount: number): void {

@@ -89,9 +89,17 @@ export function recordsError(
     if (recordCount(bytes, at) === 0) return `record ${i} counts nothing`;
     const next = recordEnd(bytes, at);
     if (next > end) return `record ${i} is cut short`;
+    if (isKeyed(bytes, at) && !hasOwnFingerprint(bytes, at)) {
+      return `record ${i} has a false fingerprint`;
+    }
     at = next;
   }
   return at === end ? null : "bytes are left over";
+}
+
+function hasOwnFingerprint(bytes: Uint8Array, at: number): boolean {
+  const own = fingerprintOf(recordKind(bytes, at), recordCount(bytes, at));
+  return recordFingerprint(bytes, at) === own;
 }
 
 /** A growing run of records. `clear` keeps the memory. */

@@ -105,6 +105,9 @@ export class IdempotencyWindow {
     const bucket = this.#bucketAt(startMs);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (let at = 0; at < bytes.length; at += WORDS * 4) {
+      if (view.getUint32(at + 16, true) === 0) {
+        throw new CatchallError("checkpoint_damaged", "An idempotency key has no fingerprint");
+      }
       const added = bucket.add(
         view.getUint32(at, true),
         view.getUint32(at + 4, true),

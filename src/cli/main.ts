@@ -31,3 +31,5 @@ if (argv[0] !== "serve" && argv[0] !== "load") {
 }
 
 process.exitCode = await runCli(argv, context);
+// A node that has stopped must end now, whatever timer or socket it may have left behind.
+if (argv[0] === "serve") process.exit();

@@ -1,7 +1,8 @@
 /**
- * The Disk port with nothing that changes anything: `inspect` may look into the directory of a running node.
- * What the log and the checkpoints do to a directory on opening (make it, sync it, remove half-made files) is silently
- * left out; every other change is refused.
+ * The Disk port with nothing that changes anything: `inspect` and `verify` may look into the directory of a running node.
+ * What the log and the checkpoints do on opening (make and sync a directory, remove half-made files, make the last
+ * record of a dead log durable and cut what is torn behind it, which readers pass over anyway) is silently left out;
+ * new files and names are refused.
  */
 
 import { CatchallError } from "../model/errors.ts";
@@ -26,10 +27,10 @@ function readOnlyFile(file: DiskFile): DiskFile {
   return {
     read: (position, length) => file.read(position, length),
     close: () => file.close(),
-    write: refuse,
-    writeSynced: refuse,
-    sync: refuse,
-    truncate: refuse,
+    write: () => Promise.resolve(),
+    writeSynced: () => Promise.resolve(),
+    sync: () => Promise.resolve(),
+    truncate: () => Promise.resolve(),
   };
 }
 

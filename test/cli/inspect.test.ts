@@ -1,15 +1,7 @@
 /** `inspect` on data directories made by the real log and checkpoint store. */
 
 import assert from "node:assert/strict";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, describe, it } from "node:test";
@@ -24,6 +16,7 @@ import {
 import { FileNodeLog } from "../../src/wal/file-node-log.ts";
 import { openStoreIdentity } from "../../src/wal/store-identity.ts";
 import { cli } from "../support/cli-run.ts";
+import { snapshot } from "../support/directory-snapshot.ts";
 
 const root = mkdtempSync(path.join(tmpdir(), "catchall-inspect-"));
 after(() => rmSync(root, { recursive: true }));
@@ -52,15 +45,6 @@ async function dataDirectory(
   }
   await log.close();
   return { dir, disk, storeId };
-}
-
-/** Every file below a directory with its bytes. */
-function snapshot(dir: string): Record<string, string> {
-  const files = readdirSync(dir, { recursive: true, encoding: "utf8" });
-  const found = files.filter((file) => statSync(path.join(dir, file)).isFile());
-  return Object.fromEntries(
-    found.map((file) => [file, readFileSync(path.join(dir, file)).toString("base64")]),
-  );
 }
 
 function firstSegment(dir: string): string {

@@ -77,10 +77,16 @@ function run(count: number, one: (i: number) => void): { seconds: number; pauseM
   return { seconds: (before - start) / 1000, pauseMsMax };
 }
 
-function report(what: string, count: number, result: { seconds: number; pauseMsMax: number }): void {
+function report(
+  what: string,
+  count: number,
+  result: { seconds: number; pauseMsMax: number },
+): void {
   const rate = Math.round(count / result.seconds).toLocaleString("en");
   const pause = result.pauseMsMax.toFixed(2);
-  console.log(`${what.padEnd(34)} ${rate.padStart(12)}/s  ${result.seconds.toFixed(2)} s  ${pause} ms`);
+  console.log(
+    `${what.padEnd(34)} ${rate.padStart(12)}/s  ${result.seconds.toFixed(2)} s  ${pause} ms`,
+  );
 }
 
 function rssBytes(): number {
@@ -107,7 +113,9 @@ function measureMemory(tables: readonly CounterTable[], rssBefore: number): void
   const perDomain = (bytes: number) => (bytes / domainCount).toFixed(1);
   const tableBytes = sumOf(tables, (table) => table.bytes);
   const rss = rssBytes() - rssBefore;
-  console.log(`table.bytes                        ${tableBytes} = ${perDomain(tableBytes)} B/domain`);
+  console.log(
+    `table.bytes                        ${tableBytes} = ${perDomain(tableBytes)} B/domain`,
+  );
   console.log(`RSS growth after gc                ${rss} = ${perDomain(rss)} B/domain`);
 }
 
@@ -121,7 +129,9 @@ function measurePages(tables: readonly CounterTable[]): void {
   report("encode, pages", pageCount, encoded);
   report("encode, domains", domainCount, encoded);
   const imageBytes = images.reduce((sum, image) => sum + image.length, 0);
-  console.log(`image bytes                        ${(imageBytes / domainCount).toFixed(1)} B/domain`);
+  console.log(
+    `image bytes                        ${(imageBytes / domainCount).toFixed(1)} B/domain`,
+  );
   const restored = makeTables();
   for (const table of restored) table.reserve(Math.ceil((domainCount / partitions) * 1.05));
   const decoded = run(pageCount, (id) => {
@@ -130,7 +140,9 @@ function measurePages(tables: readonly CounterTable[]): void {
   });
   report("decode, pages", pageCount, decoded);
   report("decode, domains", domainCount, decoded);
-  if (sumOf(restored, (table) => table.totals.delivered) !== sumOf(tables, (t) => t.totals.delivered)) {
+  if (
+    sumOf(restored, (table) => table.totals.delivered) !== sumOf(tables, (t) => t.totals.delivered)
+  ) {
     throw new Error("The restored totals differ");
   }
   const afterRestore = run(updateCount, () => update(restored, randomIndex(), START_MS + 1000));
@@ -143,7 +155,11 @@ function main(): void {
   warmUp();
   const rssBefore = rssBytes();
   const tables = makeTables();
-  report("insert", domainCount, run(domainCount, (i) => update(tables, i, START_MS + i)));
+  report(
+    "insert",
+    domainCount,
+    run(domainCount, (i) => update(tables, i, START_MS + i)),
+  );
   const entries = sumOf(tables, (table) => table.entryCount);
   console.log(`entries                            ${entries}`);
   measureMemory(tables, rssBefore);

@@ -20,7 +20,10 @@ export interface Measurement {
 export interface Section {
   readonly title: string;
   readonly text: string;
-  readonly rows: readonly { readonly target: TargetName; readonly rounds: readonly Measurement[] }[];
+  readonly rows: readonly {
+    readonly target: TargetName;
+    readonly rounds: readonly Measurement[];
+  }[];
 }
 
 export interface BenchmarkReport {

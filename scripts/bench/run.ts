@@ -156,7 +156,8 @@ async function main(): Promise<void> {
     sections.push(await compare({ title, text, targets, loadFlags }));
   }
   if (parts.has("open-loop")) {
-    const peak = rateOf(single, "catchall") ?? (await measure("catchall", singleFlags)).eventsPerSecond;
+    const peak =
+      rateOf(single, "catchall") ?? (await measure("catchall", singleFlags)).eventsPerSecond;
     const rate = Math.round(peak * OPEN_LOOP_SHARE);
     const title = `Open loop at half the peak, ${rate} events/s`;
     const text =

@@ -49,7 +49,12 @@ function onLookup(body: Buffer): string {
   const { domains } = JSON.parse(body.toString("utf8")) as { domains: string[] };
   const results = domains.map((domain) => {
     const { delivered, bounced } = table.get(domain.toLowerCase()) ?? { delivered: 0, bounced: 0 };
-    return { domain, delivered, bounced, status: STATUS_NAMES[classify(DEFAULT_RULE, delivered, bounced)] };
+    return {
+      domain,
+      delivered,
+      bounced,
+      status: STATUS_NAMES[classify(DEFAULT_RULE, delivered, bounced)],
+    };
   });
   return JSON.stringify({ results });
 }

@@ -125,13 +125,7 @@ export class CounterTable {
     return entry;
   }
 
-  #insert(
-    keyed: number,
-    page: number,
-    bytes: Uint8Array,
-    start: number,
-    length: number,
-  ): number {
+  #insert(keyed: number, page: number, bytes: Uint8Array, start: number, length: number): number {
     assert(page >= 0 && page < this.#heads.length, "the domain is of another partition");
     assert(length > 0 && length <= NAME_LENGTH_MAX, "the name has a wrong length");
     if (this.#records.count >= this.#entriesMax) return -1;

@@ -182,7 +182,7 @@ describe("challenge mix", () => {
       }
     }
     for (const domain of bouncing) assert.equal(firstKinds.get(domain), BOUNCED);
-    assert.ok(bounces / events > 0.0020 && bounces / events < 0.0026);
+    assert.ok(bounces / events > 0.002 && bounces / events < 0.0026);
     const perDomain = events / firstKinds.size;
     assert.ok(perDomain > 1130 && perDomain < 1370, `${perDomain} events a domain`);
   });

@@ -31,20 +31,41 @@ type Command =
 const domain = fc.nat({ max: 60 });
 const timeMs = fc.oneof(fc.integer({ min: 1, max: 99 }), fc.integer({ min: 1, max: TIME_MS_MAX }));
 const command: fc.Arbitrary<Command> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({
-    do: fc.constant("add" as const), domain, timeMs,
-    kind: fc.constantFrom<EventKind>(0, 1),
-    count: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.maxSafeNat(), fc.constant(2 ** 32 - 2)),
-  }) },
-  { weight: 3, arbitrary: fc.record({
-    do: fc.constant("status" as const), domain, timeMs,
-    status: fc.constantFrom<StatusCode>(0, 1, 2, 3),
-  }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("reset" as const, "find" as const), domain }) },
-  { weight: 1, arbitrary: fc.record({
-    do: fc.constant("fill" as const), domain: fc.nat({ max: 5000 }), count: fc.nat({ max: 900 }),
-  }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("reserve" as const), count: fc.nat({ max: 9000 }) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("add" as const),
+      domain,
+      timeMs,
+      kind: fc.constantFrom<EventKind>(0, 1),
+      count: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.maxSafeNat(), fc.constant(2 ** 32 - 2)),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant("status" as const),
+      domain,
+      timeMs,
+      status: fc.constantFrom<StatusCode>(0, 1, 2, 3),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constantFrom("reset" as const, "find" as const), domain }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("fill" as const),
+      domain: fc.nat({ max: 5000 }),
+      count: fc.nat({ max: 900 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("reserve" as const), count: fc.nat({ max: 9000 }) }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("restore" as const) }) },
 );
 
@@ -59,7 +80,14 @@ class Model {
   row(name: string): ModelRow {
     let row = this.rows.get(name);
     if (row === undefined) {
-      row = { delivered: 0, bounced: 0, firstSeenMs: 0, lastSeenMs: 0, statusSinceMs: 0, status: 0 };
+      row = {
+        delivered: 0,
+        bounced: 0,
+        firstSeenMs: 0,
+        lastSeenMs: 0,
+        statusSinceMs: 0,
+        status: 0,
+      };
       this.rows.set(name, row);
     }
     return row;
@@ -94,7 +122,14 @@ class Model {
       row.statusSinceMs = step.timeMs;
     } else {
       this.table.reset(entry);
-      Object.assign(row, { delivered: 0, bounced: 0, firstSeenMs: 0, lastSeenMs: 0, statusSinceMs: 0, status: 0 });
+      Object.assign(row, {
+        delivered: 0,
+        bounced: 0,
+        firstSeenMs: 0,
+        lastSeenMs: 0,
+        statusSinceMs: 0,
+        status: 0,
+      });
     }
   }
 
@@ -268,7 +303,10 @@ describe("CounterTable", () => {
     const listed = table.sortedPageEntries(pageId).map((entry) => table.name(entry));
     assert.deepEqual(listed, sorted);
     const rest = table.sortedPageEntries(pageId, sorted[19] as string);
-    assert.deepEqual(rest.map((entry) => table.name(entry)), sorted.slice(20));
+    assert.deepEqual(
+      rest.map((entry) => table.name(entry)),
+      sorted.slice(20),
+    );
   });
 
   it("does not slow down for 100,000 chosen names with one hash32", () => {

@@ -51,12 +51,15 @@ function tryDecode(image: Uint8Array): CounterTable | null {
 }
 
 function assertRefused(image: Uint8Array | readonly number[], reason: RegExp): void {
-  assert.throws(() => makeTable().decodePage(PAGE_ID, Uint8Array.from(image)), (error) => {
-    assert.ok(error instanceof CatchallError);
-    assert.equal(error.code, "checkpoint_damaged");
-    assert.match(error.message, reason);
-    return true;
-  });
+  assert.throws(
+    () => makeTable().decodePage(PAGE_ID, Uint8Array.from(image)),
+    (error) => {
+      assert.ok(error instanceof CatchallError);
+      assert.equal(error.code, "checkpoint_damaged");
+      assert.match(error.message, reason);
+      return true;
+    },
+  );
 }
 
 const HEADER = [1, PAGE_ID & 0xff, PAGE_ID >>> 8];
@@ -131,7 +134,7 @@ describe("PageReader and PageWriter", () => {
     makeTable().decodePage(PAGE_ID, Uint8Array.from([...HEADER, 1, 0, ...entry]));
     assertRefused([], /ends too early/);
     assertRefused([2, ...HEADER.slice(1), 0, 0], /version/);
-    assertRefused([1, HEADER[1] as number ^ 1, HEADER[2] as number, 0, 0], /image of page/);
+    assertRefused([1, (HEADER[1] as number) ^ 1, HEADER[2] as number, 0, 0], /image of page/);
     assertRefused([...HEADER, 100, 0, ...entry], /too short for its entry count/);
     assertRefused([...HEADER, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 0], /too short/);
     assertRefused([...HEADER, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0], /2\^53/);

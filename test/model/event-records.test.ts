@@ -51,7 +51,12 @@ function recordsOf(writer: RecordWriter): [string, number, number, boolean][] {
   const found: [string, number, number, boolean][] = [];
   const { bytes, length } = writer;
   for (let at = 0; at < length; at = recordEnd(bytes, at)) {
-    found.push([nameAt(bytes, at), recordKind(bytes, at), recordCount(bytes, at), isKeyed(bytes, at)]);
+    found.push([
+      nameAt(bytes, at),
+      recordKind(bytes, at),
+      recordCount(bytes, at),
+      isKeyed(bytes, at),
+    ]);
   }
   return found;
 }

@@ -57,9 +57,7 @@ export function registerLoad(program: Command, context: LoadContext = PROCESS_CO
   const command = program
     .command("load")
     .description("send a reproducible load and check every answer")
-    .addOption(
-      new Option("--mix <name>", "which events").choices(MIX_NAMES).default("challenge"),
-    )
+    .addOption(new Option("--mix <name>", "which events").choices(MIX_NAMES).default("challenge"))
     .option("--events <n>", `events to send (default ${EVENTS_DEFAULT})`, wholeNumber(1))
     .option("--duration <time>", "send for so long instead, for example 30s", duration)
     .option("--warmup <time>", "leave the first part out of rate and latency", duration, 0)

@@ -62,7 +62,12 @@ export class LoadHttp {
     return results.map((result: Record<string, unknown>) => {
       const { delivered, bounced, status } = result;
       if (typeof delivered !== "number" || typeof bounced !== "number") return null;
-      return { delivered, bounced, status: String(status), overridden: result["overridden"] === true };
+      return {
+        delivered,
+        bounced,
+        status: String(status),
+        overridden: result["overridden"] === true,
+      };
     });
   }
 

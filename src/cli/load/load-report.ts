@@ -9,7 +9,8 @@ import type { VerificationReport } from "./verification.ts";
 export function isSuccess(result: LoadRunResult): boolean {
   const { outcome, verification } = result;
   if (outcome.ackedTotal === 0) return false;
-  if ((outcome.errors["given_up"] ?? 0) > 0 || (outcome.errors["bad_answer"] ?? 0) > 0) return false;
+  if ((outcome.errors["given_up"] ?? 0) > 0 || (outcome.errors["bad_answer"] ?? 0) > 0)
+    return false;
   return verification === null || verification.wrongDomains === 0;
 }
 
@@ -26,7 +27,10 @@ export function reportOf(result: LoadRunResult): string {
     [`latency (ms a ${unit})`, latencyText(result)],
     ["errors", errorsText(outcome.errors)],
     ["unknown outcome", `${count(outcome.maybe)} events`],
-    ["retries, reconnects, replays", `${outcome.retries}, ${outcome.reconnects}, ${outcome.replayed}`],
+    [
+      "retries, reconnects, replays",
+      `${outcome.retries}, ${outcome.reconnects}, ${outcome.replayed}`,
+    ],
     ["CPU", cpuText(result)],
   );
   const lines = [table.toString()];
@@ -49,7 +53,9 @@ function cpuText({ outcome, serverCpuSeconds }: LoadRunResult): string {
   const perEvent = (ms: number): string =>
     `${((ms * 1000) / Math.max(1, outcome.acked)).toFixed(2)} µs/event`;
   const client = `load tool ${perEvent(outcome.clientCpuMs)}`;
-  return serverCpuSeconds === null ? client : `${client}, node ${perEvent(serverCpuSeconds * 1000)}`;
+  return serverCpuSeconds === null
+    ? client
+    : `${client}, node ${perEvent(serverCpuSeconds * 1000)}`;
 }
 
 function verificationText(report: VerificationReport): string {

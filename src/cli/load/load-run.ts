@@ -9,12 +9,7 @@ import type { LoadTarget } from "./load-connection.ts";
 import { LoadEngine, type LoadOutcome } from "./load-engine.ts";
 import { LoadHttp } from "./load-http.ts";
 import { createMix, type MixName } from "./mixes.ts";
-import {
-  domainsOf,
-  readBaseline,
-  type VerificationReport,
-  verifyLoad,
-} from "./verification.ts";
+import { domainsOf, readBaseline, type VerificationReport, verifyLoad } from "./verification.ts";
 
 export interface LoadRunOptions {
   /** One URL or several, separated by commas; the connections are spread over them. */

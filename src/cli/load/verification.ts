@@ -128,8 +128,7 @@ class Tally {
     const delivered = before.delivered + expectation.delivered;
     const bounced = before.bounced + expectation.bounced;
     const actual = answer ?? { delivered: 0, bounced: 0, status: "none", overridden: false };
-    const below =
-      Math.max(0, delivered - actual.delivered) + Math.max(0, bounced - actual.bounced);
+    const below = Math.max(0, delivered - actual.delivered) + Math.max(0, bounced - actual.bounced);
     const above =
       Math.max(0, actual.delivered - delivered - expectation.maybeDelivered) +
       Math.max(0, actual.bounced - bounced - expectation.maybeBounced);

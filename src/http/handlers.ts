@@ -51,14 +51,6 @@ export function createSurface(deps: HttpDeps): HttpSurface {
   };
 }
 
-export function createRoutes(deps: HttpDeps): readonly HttpRoute[] {
-  return createSurface(deps).routes;
-}
-
-export function createFallback(deps: HttpDeps): HttpServerOptions["fallback"] {
-  return createFallbackOf(new ExchangeContext(deps));
-}
-
 function handlersOf(
   context: ExchangeContext,
   streams: StatusStreams,

@@ -7,7 +7,7 @@
 import type { DomainName } from "../model/domain-name.ts";
 import { DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
-import { firstPageOf, PAGES, partitionOf } from "../model/partition-id.ts";
+import { PAGES, partitionOf } from "../model/partition-id.ts";
 import {
   type Rule,
   reasonOf,
@@ -159,12 +159,6 @@ export function addTransitions(sum: number[][], more: readonly (readonly number[
     const into = sum[from] as number[];
     for (const [to, count] of row.entries()) into[to] = (into[to] as number) + count;
   }
-}
-
-/** First and one past the last page of a partition. */
-export function pageRange(partition: number, partitions: number): readonly [number, number] {
-  const first = firstPageOf(partition, partitions);
-  return [first, first + PAGES / partitions];
 }
 
 function namesOf(actor: PartitionActor, page: number): { name: string; entry: number }[] {

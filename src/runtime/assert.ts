@@ -6,7 +6,3 @@ export class InvariantViolation extends Error {
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new InvariantViolation(message);
 }
-
-export function unreachable(value: never): never {
-  throw new InvariantViolation(`unreachable: ${String(value)}`);
-}

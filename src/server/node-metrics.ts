@@ -86,6 +86,10 @@ export class NodeMetrics {
   }): void {
     const { host, keyBudget, checkpointer, clock, settings } = parts;
     const gauge = this.#metrics.gauge.bind(this.#metrics);
+    // A node that is alone holds its directory, not a lease; it forwards and hands over nothing.
+    gauge("lease_remaining_seconds", "Time left of the lease", () => Number.POSITIVE_INFINITY);
+    this.#metrics.histogram("forward_batch_events", "Events in one forwarded frame", SIZE_BOUNDS);
+    this.#metrics.counter("handoffs_total", "Planned moves of partitions", { result: "done" });
     gauge("partitions_owned", "Partitions that this node owns", () => host.partitions);
     gauge("partition_state", "Partitions by state", () => [
       { labels: { state: "open" }, value: host.partitions },

@@ -17,11 +17,17 @@ export async function stopNode(
   surface: HttpSurface,
   timeoutMs: number,
 ): Promise<boolean> {
-  const inTime = inOrder(node, server, surface).then(() => true);
+  let giveUp: () => void = () => undefined;
   const late = new Promise<boolean>((resolve) => {
-    node.timers.after(timeoutMs, () => resolve(false));
+    giveUp = () => resolve(false);
   });
-  return Promise.race([inTime, late]);
+  const timer = node.timers.after(timeoutMs, giveUp);
+  try {
+    return await Promise.race([inOrder(node, server, surface).then(() => true), late]);
+  } finally {
+    // A timer keeps the process alive.
+    timer.cancel();
+  }
 }
 
 async function inOrder(

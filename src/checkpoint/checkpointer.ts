@@ -49,6 +49,8 @@ export interface CheckpointerOptions {
   /** Entries are kept at least so long after a checkpoint covers them. */
   readonly logRetentionMs: number;
   readonly incarnation: number;
+  /** The checkpoint that this node was restored from; null on a fresh start. */
+  readonly restored: TrimPoint | null;
   /** Epoch that this node owns its partitions with. */
   readonly epoch: number;
   readonly sources: readonly CheckpointSource[];
@@ -58,8 +60,10 @@ export interface CheckpointerOptions {
   readonly observer: { checkpointed(durationMs: number, bytes: number): void };
 }
 
-interface TrimPoint {
+/** A confirmed manifest: everything up to this entry is in its pages. */
+export interface TrimPoint {
   readonly timeMs: number;
+  readonly incarnation: number;
   readonly sequence: number;
 }
 
@@ -76,6 +80,7 @@ export class Checkpointer {
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
+    if (options.restored !== null) this.#confirmed.push(options.restored);
   }
 
   /** Entries that only the log holds. */
@@ -106,6 +111,18 @@ export class Checkpointer {
   }
 
   async #write(): Promise<void> {
+    const { logger } = this.#options;
+    const point = await this.#writeManifest();
+    if (point === null) return;
+    try {
+      await this.#trim(point);
+    } catch (error) {
+      logger.error({ err: error }, "Log could not be trimmed; it stays longer");
+    }
+  }
+
+  /** Resolves to what the new checkpoint covers, null when it failed. */
+  async #writeManifest(): Promise<TrimPoint | null> {
     const { store, clock, observer, logger } = this.#options;
     const startedMs = clock.monotonicMs();
     const isFull = this.#mustBeFull || store.wantsFull;
@@ -130,12 +147,13 @@ export class Checkpointer {
       this.#coveredSequence = sequence;
       this.lastCheckpointMs = timeMs;
       observer.checkpointed(clock.monotonicMs() - startedMs, bytes);
-      await this.#trim({ timeMs, sequence });
+      await this.#trim({ timeMs, incarnation: this.#options.incarnation, sequence });
     } catch (error) {
       // Dirty marks of pages already encoded are gone, so the next checkpoint writes everything.
       this.#mustBeFull = true;
       await writer?.abandon().catch(() => undefined);
       logger.error({ err: error }, "Checkpoint failed; the log keeps every event");
+      return null;
     }
   }
 
@@ -169,16 +187,17 @@ export class Checkpointer {
 
   /** Forgets log entries behind the manifest before the newest, once retention has passed. */
   async #trim(newest: TrimPoint): Promise<void> {
-    const { log, incarnation, clock, logRetentionMs } = this.#options;
-    const previous = this.#confirmed.findLast(
+    const { log, clock, logRetentionMs } = this.#options;
+    const index = this.#confirmed.findLastIndex(
       (point) => point.timeMs + logRetentionMs <= clock.wallMs(),
     );
     this.#confirmed.push(newest);
+    const previous = this.#confirmed[index];
     if (previous === undefined) return;
-    this.#confirmed = this.#confirmed.filter((point) => point.sequence >= previous.sequence);
-    for (const dead of await log.list()) {
-      if (dead < incarnation) await log.delete(dead);
+    this.#confirmed.splice(0, index);
+    for (const incarnation of await log.list()) {
+      if (incarnation < previous.incarnation) await log.delete(incarnation);
     }
-    await log.trim(incarnation, previous.sequence);
+    await log.trim(previous.incarnation, previous.sequence);
   }
 }

@@ -1,0 +1,221 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import {
+  Checkpointer,
+  type CheckpointerOptions,
+  type CheckpointSource,
+} from "../../src/checkpoint/checkpointer.ts";
+import type {
+  CheckpointPage,
+  CheckpointStore,
+  ManifestSet,
+} from "../../src/checkpoint/checkpoint-store.ts";
+import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
+import { MemoryNodeLog } from "../support/memory-node-log.ts";
+import { TEST_TIMERS, TestClock } from "../support/test-node.ts";
+
+type Step = "begin" | "putPages" | "commit" | "trim";
+
+class Bench {
+  readonly calls: string[] = [];
+  readonly pages: CheckpointPage[] = [];
+  readonly manifests: ManifestSet[] = [];
+  readonly errors: unknown[] = [];
+  readonly clock: TestClock = new TestClock();
+  readonly log: MemoryNodeLog = new MemoryNodeLog();
+  /** Fails the next call of this step. */
+  failAt: Step | null = null;
+  wantsFull = false;
+  sequence = 10;
+  isMetaDirty = false;
+  pageIds: readonly number[] = [5];
+  readonly source: CheckpointSource;
+  readonly checkpointer: Checkpointer;
+
+  constructor(options: Partial<CheckpointerOptions> = {}) {
+    const bench = this;
+    this.source = {
+      partition: 0,
+      get position() {
+        return { epoch: 3, incarnation: 3, sequence: bench.sequence };
+      },
+      pageIds: (isFull) => (isFull ? [5, 6, 7] : this.pageIds),
+      encodePage: () => {
+        // Traffic goes on while pages are written.
+        this.sequence++;
+        return new Uint8Array(200_000);
+      },
+      keyBuckets: () => [1000],
+      keyBucketsToWrite: () => [1000],
+      encodeKeys: () => new Uint8Array(20),
+      isMetaDirty: () => this.isMetaDirty,
+      encodeMeta: () => new Uint8Array(2),
+    };
+    const { trim } = this.log;
+    this.log.trim = async (incarnation, upTo) => {
+      this.#step("trim", `trim ${incarnation} ${upTo}`);
+      await trim.call(this.log, incarnation, upTo);
+    };
+    this.checkpointer = new Checkpointer({
+      store: this.#store(),
+      log: this.log,
+      clock: this.clock,
+      timers: TEST_TIMERS,
+      logger: { ...SILENT_LOGGER, error: (fields: object) => this.errors.push(fields) },
+      intervalMs: 1000,
+      logRetentionMs: 0,
+      incarnation: 3,
+      epoch: 3,
+      sources: [this.source],
+      appliedSequence: () => this.sequence,
+      identity: { formatVersion: 1, partitions: 1, hashName: "h", canonicalisationVersion: "c" },
+      observer: { checkpointed: () => this.calls.push("observed") },
+      ...options,
+    });
+  }
+
+  #step(step: Step, call: string): void {
+    this.calls.push(call);
+    if (this.failAt !== step) return;
+    this.failAt = null;
+    throw new Error(`${step} failed`);
+  }
+
+  #store(): CheckpointStore {
+    const bench = this;
+    return {
+      get wantsFull() {
+        return bench.wantsFull;
+      },
+      readManifests: async () => null,
+      readPages: async function* () {
+        // Nothing was kept.
+      },
+      begin: async (isFull) => {
+        this.#step("begin", `begin ${isFull ? "full" : "delta"}`);
+        return {
+          putPages: async (pages) => {
+            this.#step("putPages", `put ${pages.map((page) => page.kind).join(" ")}`);
+            this.pages.push(...pages);
+          },
+          commit: async (set) => {
+            this.#step("commit", "commit");
+            this.manifests.push(set);
+            return 1;
+          },
+          abandon: async () => {
+            this.calls.push("abandon");
+          },
+        };
+      },
+      close: async () => undefined,
+    };
+  }
+}
+
+describe("Checkpointer", () => {
+  it("writes the manifest after every page, then tells, then trims", async () => {
+    const bench = new Bench();
+    bench.isMetaDirty = true;
+    await bench.checkpointer.run();
+    assert.deepEqual(bench.calls, ["begin delta", "put counters keys meta", "commit", "observed"]);
+  });
+
+  it("takes the watermark before the first page, so that no page is older", async () => {
+    const bench = new Bench();
+    bench.wantsFull = true;
+    await bench.checkpointer.run();
+    const watermark = bench.manifests[0]?.manifests[0]?.watermark;
+    assert.deepEqual(watermark, { epoch: 3, incarnation: 3, sequence: 10 });
+    assert.ok(bench.pages.length >= 4);
+    for (const page of bench.pages) assert.ok(page.position.sequence >= 10);
+    assert.ok((bench.pages.at(-1)?.position.sequence as number) > 10);
+    assert.equal(bench.checkpointer.lagEntries, bench.sequence - 10);
+  });
+
+  it("hands the store slices, and lets other work run between them", async () => {
+    let turns = 0;
+    const soon = (work: () => void): void => {
+      turns++;
+      TEST_TIMERS.soon(work);
+    };
+    const bench = new Bench({ timers: { ...TEST_TIMERS, soon } });
+    bench.wantsFull = true;
+    await bench.checkpointer.run();
+    const puts = bench.calls.filter((call) => call.startsWith("put"));
+    assert.deepEqual(puts, ["put counters counters", "put counters keys meta"]);
+    assert.equal(turns, 1);
+  });
+
+  for (const step of ["begin", "putPages", "commit"] as const) {
+    it(`never rejects when ${step} fails, keeps the log, and writes all the next time`, async () => {
+      const bench = new Bench();
+      await bench.checkpointer.run();
+      bench.calls.length = 0;
+      bench.failAt = step;
+      await bench.checkpointer.run();
+      assert.equal(bench.errors.length, 1);
+      assert.ok(!bench.calls.some((call) => call.startsWith("trim")));
+      assert.equal(bench.calls.includes("abandon"), step !== "begin");
+      assert.equal(bench.manifests.length, 1);
+      await bench.checkpointer.run();
+      assert.ok(bench.calls.includes("begin full"));
+      assert.equal(bench.manifests.length, 2);
+      bench.calls.length = 0;
+      await bench.checkpointer.run();
+      assert.equal(bench.calls[0], "begin delta");
+    });
+  }
+
+  it("does not take back a checkpoint that is durable because the trim after it failed", async () => {
+    const bench = new Bench();
+    await bench.checkpointer.run();
+    bench.failAt = "trim";
+    bench.calls.length = 0;
+    await bench.checkpointer.run();
+    assert.equal(bench.manifests.length, 2);
+    assert.ok(!bench.calls.includes("abandon"));
+    assert.equal(bench.errors.length, 1);
+    bench.calls.length = 0;
+    await bench.checkpointer.run();
+    assert.equal(bench.calls[0], "begin delta");
+    assert.ok(bench.calls.some((call) => call.startsWith("trim")));
+  });
+
+  it("trims to the manifest before the newest and deletes dead logs only then", async () => {
+    const bench = new Bench();
+    for (const incarnation of [1, 2, 3]) await bench.log.create(incarnation);
+    await bench.checkpointer.run();
+    assert.deepEqual(await bench.log.list(), [1, 2, 3]);
+    assert.ok(!bench.calls.some((call) => call.startsWith("trim")));
+    bench.sequence = 50;
+    await bench.checkpointer.run();
+    assert.deepEqual(await bench.log.list(), [3]);
+    assert.equal(bench.calls.at(-1), "trim 3 10");
+    await bench.checkpointer.run();
+    assert.equal(bench.calls.at(-1), "trim 3 50");
+  });
+
+  it("keeps entries for the retention after the checkpoint that covers them", async () => {
+    const bench = new Bench({ logRetentionMs: 5000 });
+    await bench.checkpointer.run();
+    bench.clock.nowMs += 4999;
+    bench.sequence = 50;
+    await bench.checkpointer.run();
+    assert.ok(!bench.calls.some((call) => call.startsWith("trim")));
+    bench.clock.nowMs += 1;
+    await bench.checkpointer.run();
+    assert.equal(bench.calls.at(-1), "trim 3 10");
+    bench.clock.nowMs += 4999;
+    await bench.checkpointer.run();
+    assert.equal(bench.calls.at(-1), "trim 3 50");
+  });
+
+  it("joins the checkpoint that is running, and stop waits for it", async () => {
+    const bench = new Bench();
+    const both = [bench.checkpointer.run(), bench.checkpointer.run()];
+    assert.equal(both[0], both[1]);
+    await bench.checkpointer.stop();
+    assert.equal(bench.manifests.length, 1);
+  });
+});

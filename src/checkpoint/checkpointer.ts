@@ -147,7 +147,7 @@ export class Checkpointer {
       this.#coveredSequence = sequence;
       this.lastCheckpointMs = timeMs;
       observer.checkpointed(clock.monotonicMs() - startedMs, bytes);
-      await this.#trim({ timeMs, incarnation: this.#options.incarnation, sequence });
+      return { timeMs, incarnation: this.#options.incarnation, sequence };
     } catch (error) {
       // Dirty marks of pages already encoded are gone, so the next checkpoint writes everything.
       this.#mustBeFull = true;

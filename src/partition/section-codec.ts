@@ -6,10 +6,10 @@
  * Safety: bytes from a log or a peer are parsed here, never trusted; damage is an error, not an assertion.
  */
 
-import type { DomainName } from "../model/domain-name.ts";
+import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { readUint32, recordsError, writeUint32 } from "../model/event-records.ts";
-import type { Rule, StatusName } from "../model/status.ts";
+import { type Rule, STATUS_NAMES, type StatusName } from "../model/status.ts";
 
 export const SECTION_HEADER_BYTES = 12;
 export const EVENTS_HEADER_BYTES = 24;
@@ -18,6 +18,8 @@ export const SECTION_EVENTS = 1;
 export const SECTION_OVERRIDE = 2;
 export const SECTION_RESET = 3;
 export const SECTION_RULE = 4;
+
+const parser = new DomainParser();
 
 /** A change that an operator made, as it is written and replayed. */
 export type Change =
@@ -134,11 +136,34 @@ export function decodeChange(bytes: Uint8Array, section: SectionView): Change {
     );
     const change = JSON.parse(text) as Change;
     if (change.kind !== section.kind) throw damaged("a change has another kind than its section");
+    if (!isChange(change)) throw damaged("a change does not have its shape");
     return change;
   } catch (cause) {
     if (cause instanceof CatchallError) throw cause;
     throw new CatchallError("log_damaged", "A change in the log cannot be read", { cause });
   }
+}
+
+/** What `encodeChange` wrote; anything else may not reach the state, nor be skipped in silence. */
+function isChange(change: Change): boolean {
+  if (typeof change.by !== "string") return false;
+  if (change.kind === SECTION_RULE) return isRule(change.rule) && isCount(change.revision);
+  if (change.kind !== SECTION_OVERRIDE && change.kind !== SECTION_RESET) return false;
+  const { domain } = change;
+  if (typeof domain !== "string" || parser.parseText(domain, false) !== null) return false;
+  if (change.kind === SECTION_RESET || change.override === null) return true;
+  const { status, reason } = change.override;
+  return STATUS_NAMES.includes(status) && typeof reason === "string";
+}
+
+function isRule(rule: Rule): boolean {
+  const { deliveredThreshold, bouncedThreshold, maxBounceRatio } = rule;
+  if (!isCount(deliveredThreshold) || !isCount(bouncedThreshold)) return false;
+  return maxBounceRatio === null || typeof maxBounceRatio === "number";
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 function damaged(reason: string): CatchallError {

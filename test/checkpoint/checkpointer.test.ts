@@ -65,6 +65,7 @@ class Bench {
       intervalMs: 1000,
       logRetentionMs: 0,
       incarnation: 3,
+      restored: null,
       epoch: 3,
       sources: [this.source],
       appliedSequence: () => this.sequence,
@@ -209,6 +210,14 @@ describe("Checkpointer", () => {
     bench.clock.nowMs += 4999;
     await bench.checkpointer.run();
     assert.equal(bench.calls.at(-1), "trim 3 50");
+  });
+
+  it("trims to the checkpoint that the node was restored from, so that short lives pile up no logs", async () => {
+    const bench = new Bench({ restored: { timeMs: 0, incarnation: 2, sequence: 4 } });
+    for (const incarnation of [1, 2, 3]) await bench.log.create(incarnation);
+    await bench.checkpointer.run();
+    assert.deepEqual(await bench.log.list(), [2, 3]);
+    assert.equal(bench.calls.at(-1), "trim 2 4");
   });
 
   it("joins the checkpoint that is running, and stop waits for it", async () => {

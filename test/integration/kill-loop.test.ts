@@ -11,9 +11,9 @@ const TOY = fileURLToPath(new URL("../support/toy-node-main.ts", import.meta.url
 
 function killToy(defect: string | null): Promise<KillLoopReport> {
   return runKillLoop({
-    cycles: 4,
+    cycles: 3,
     seed: 7,
-    verifyEvery: 4,
+    verifyEvery: 3,
     command: ["--import", "tsx", TOY],
     flags: defect === null ? [] : ["--defect", defect],
   });
@@ -36,7 +36,7 @@ describe("kill loop", () => {
   });
 
   it("loses and doubles nothing over 50 kills of the real node", async () => {
-    const report = await runKillLoop({ cycles: 50, seed: 20261121, verifyEvery: 10 });
+    const report = await runKillLoop({ cycles: 50, seed: 20261121, verifyEvery: 25 });
     assert.deepEqual(report.firstWrong, []);
     assert.deepEqual([report.lost, report.doubled, report.wrongStatuses], [0, 0, 0]);
     assert.equal(report.cycles, 50);

@@ -56,6 +56,8 @@ export interface CheckpointerOptions {
   readonly sources: readonly CheckpointSource[];
   /** Sequence of the last entry of the own log that is applied everywhere. */
   readonly appliedSequence: () => number;
+  /** The time that an entry would carry now; never below an entry's. */
+  readonly entryTimeMs: () => number;
   readonly identity: Omit<ManifestSet, "timeMs" | "manifests">;
   readonly observer: { checkpointed(durationMs: number, bytes: number): void };
 }
@@ -141,7 +143,7 @@ export class Checkpointer {
         const { partition } = source;
         manifests.push({ partition, watermark, keyBuckets: [...source.keyBuckets()] });
       }
-      const timeMs = clock.wallMs();
+      const timeMs = this.#options.entryTimeMs();
       const bytes = await writer.commit({ ...this.#options.identity, timeMs, manifests });
       this.#mustBeFull = false;
       this.#coveredSequence = sequence;
@@ -177,11 +179,12 @@ export class Checkpointer {
       bytes = 0;
       startedMs = this.#options.clock.monotonicMs();
     };
+    // Before the pages: a rule or an override must not be newer than the pages it is replayed over.
+    if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());
     for (const id of source.pageIds(isFull)) await put("counters", id, source.encodePage(id));
     for (const bucket of source.keyBucketsToWrite(isFull)) {
       await put("keys", bucket, source.encodeKeys(bucket));
     }
-    if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());
     if (pages.length > 0) await writer.putPages(pages);
   }
 

@@ -54,6 +54,15 @@ export interface GroupCommitOptions {
   readonly observer: GroupCommitObserver;
 }
 
+interface FinishedAppend {
+  readonly outcome: AppendOutcome;
+  readonly sections: readonly Section[];
+  readonly entry: CommittedEntry;
+  readonly crc: number;
+  readonly eventCount: number;
+  readonly startedMs: number;
+}
+
 export class GroupCommit {
   readonly #options: GroupCommitOptions;
   readonly #buffer: Uint8Array = new Uint8Array(ENTRY_HEADER_BYTES + ENTRY_BODY_BYTES_MAX);
@@ -124,18 +133,28 @@ export class GroupCommit {
     );
     const startedMs = this.#options.clock.monotonicMs();
     void this.#options.log.append(bytes, this.#sequence).then((outcome) => {
-      if (outcome.kind === "committed") {
-        this.#sequence = entry.sequence;
-        this.#timeMs = entry.timeMs;
-        this.#previousCrc = crc;
-        this.#options.observer.appended(this.#options.clock.monotonicMs() - startedMs, eventCount);
-        for (const section of sections) section.committed(entry);
-      } else {
-        this.#settleFailure(sections, outcome);
-      }
+      this.#finish({ outcome, sections, entry, crc, eventCount, startedMs });
       this.#isBusy = false;
       this.#pump();
     });
+  }
+
+  #finish(append: FinishedAppend): void {
+    const { outcome, sections, entry } = append;
+    if (outcome.kind !== "committed") return this.#settleFailure(sections, outcome);
+    this.#sequence = entry.sequence;
+    this.#timeMs = entry.timeMs;
+    this.#previousCrc = append.crc;
+    const durationMs = this.#options.clock.monotonicMs() - append.startedMs;
+    this.#options.observer.appended(durationMs, append.eventCount);
+    let applied = 0;
+    try {
+      for (; applied < sections.length; applied++) (sections[applied] as Section).committed(entry);
+    } catch (cause) {
+      // Durable, but memory no longer follows the log: only a restart can tell the truth again.
+      const reason = `A committed entry could not be applied: ${String(cause)}`;
+      this.#settleFailure(sections.slice(applied), { kind: "unknown", reason });
+    }
   }
 
   /** Moves sections from the queue into the buffer until the entry is full. */
@@ -164,6 +183,8 @@ export class GroupCommit {
     if (outcome.kind === "notApplied") {
       const error = new CatchallError(outcome.code, outcome.reason);
       for (const section of sections) section.failed(error);
+      // Those behind may rely on these (a key in flight, a producer's sequence), so they fail as well.
+      for (const section of this.#queue.splice(0)) section.failed(error);
       return;
     }
     this.#failure = new CatchallError("log_failed", outcome.reason);

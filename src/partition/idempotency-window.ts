@@ -1,7 +1,7 @@
 /**
  * Which keys were counted, and for how long that is promised. Keys lie in buckets by the time of their entry; a whole
  * bucket is forgotten once its youngest possible key is older than the window, so a key counts once for at least the
- * window and at most a tenth longer.
+ * window and at most a minute longer.
  * Invariant: only applied (durable) keys are here; keys in flight are the actor's `pendingKeys`.
  * A bucket is open addressing over five words a key (16-byte key, fingerprint, never 0): 29 to 57 bytes a key.
  */
@@ -9,7 +9,8 @@
 import { CatchallError } from "../model/errors.ts";
 
 const WORDS = 5;
-const BUCKETS_PER_WINDOW = 10;
+/** Fixed, so that buckets of an earlier life expire right under another window. */
+const BUCKET_MS = 60_000;
 const SLOTS_MIN = 64;
 const LOAD_MAX = 0.7;
 
@@ -39,14 +40,12 @@ export class KeyBudget {
 
 export class IdempotencyWindow {
   readonly #windowMs: number;
-  readonly #bucketMs: number;
   readonly #budget: KeyBudget;
   /** Ascending by start. */
   #buckets: KeyBucket[] = [];
 
   constructor(windowMs: number, budget: KeyBudget) {
     this.#windowMs = windowMs;
-    this.#bucketMs = Math.max(1, Math.ceil(windowMs / BUCKETS_PER_WINDOW));
     this.#budget = budget;
     budget.attach(this);
   }
@@ -62,7 +61,7 @@ export class IdempotencyWindow {
 
   /** Remembers a key that was applied at `timeMs`. */
   add(k0: number, k1: number, k2: number, k3: number, fingerprint: number, timeMs: number): void {
-    const start = Math.floor(timeMs / this.#bucketMs) * this.#bucketMs;
+    const start = Math.floor(timeMs / BUCKET_MS) * BUCKET_MS;
     if (this.#bucketAt(start).add(k0, k1, k2, k3, fingerprint)) this.#budget.used++;
   }
 
@@ -70,7 +69,7 @@ export class IdempotencyWindow {
   expire(timeMs: number): void {
     while (this.#buckets.length > 0) {
       const oldest = this.#buckets[0] as KeyBucket;
-      if (oldest.startMs + this.#bucketMs + this.#windowMs > timeMs) return;
+      if (oldest.startMs + BUCKET_MS + this.#windowMs > timeMs) return;
       this.#budget.used -= oldest.count;
       this.#buckets.shift();
     }

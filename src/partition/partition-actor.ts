@@ -139,6 +139,7 @@ export class PartitionActor {
   }
 
   #admitKeys(all: RecordWriter): { records: RecordWriter; keys: Uint8Array } {
+    this.state.window.expire(this.#commit.nowMs());
     const records = new Records();
     const keys = new Uint8Array(all.keyedCount);
     let keyed = 0;

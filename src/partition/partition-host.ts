@@ -85,6 +85,11 @@ export class PartitionHost {
     return entry < 0 ? unseen(domain, actor.state.rule) : reading(actor, entry, domain);
   }
 
+  /** Throws unless every partition may be read in this very tick. */
+  assertReadable(): void {
+    for (const actor of this.#actors) actor.assertReadable();
+  }
+
   totals(): HostTotals {
     const byStatus: [number, number, number, number] = [0, 0, 0, 0];
     let delivered = 0;

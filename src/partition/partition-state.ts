@@ -45,11 +45,11 @@ export interface StateChange {
   readonly position: Position;
   readonly partition: number;
   readonly index: number;
-  readonly domain: string;
+  /** Row of `table`; read in the same tick, by those who need its name and counts. */
+  readonly entry: number;
+  readonly table: CounterTable;
   readonly from: StatusCode;
   readonly to: StatusCode;
-  readonly delivered: number;
-  readonly bounced: number;
   readonly timeMs: number;
 }
 
@@ -132,6 +132,7 @@ export class PartitionState {
   }
 
   applyProducer(producer: number, sequence: number): void {
+    this.isMetaDirty = true;
     this.producers.set(producer, sequence);
   }
 
@@ -141,10 +142,7 @@ export class PartitionState {
         this.rule = change.rule;
         this.ruleRevision = change.revision;
         this.isMetaDirty = true;
-        this.ruleTransitions = this.tryRule(change.rule);
-        for (let entry = 0; entry < this.table.entryCount; entry++) {
-          if (this.table.status(entry) !== STATUS_UNSEEN) this.#reclassify(entry, timeMs);
-        }
+        this.#reclassifyAll(timeMs);
         return;
       case SECTION_OVERRIDE:
         this.#applyOverride(change, timeMs);
@@ -224,6 +222,19 @@ export class PartitionState {
     }
   }
 
+  #reclassifyAll(timeMs: number): void {
+    const counts = [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
+    for (let entry = 0; entry < this.table.entryCount; entry++) {
+      const from = this.table.status(entry);
+      if (from === STATUS_UNSEEN || this.#isEntryAhead(entry)) continue;
+      this.#reclassify(entry, timeMs);
+      const to = this.table.status(entry);
+      const row = counts[from] as number[];
+      if (to !== from) row[to] = (row[to] as number) + 1;
+    }
+    this.ruleTransitions = counts;
+  }
+
   #applyReset(domain: DomainName, timeMs: number): void {
     const entry = this.find(domain);
     if (entry < 0 || this.#isPageAhead(this.#parser.hash)) return;
@@ -289,18 +300,20 @@ export class PartitionState {
 
   #announce(entry: number, from: StatusCode, to: StatusCode, timeMs: number): void {
     if (STATUS_NAMES[from] === STATUS_NAMES[to]) return;
-    const table = this.table;
     this.#onChange({
       position: this.position,
       partition: this.partition,
       index: this.#changeIndex++,
-      domain: table.name(entry),
+      entry,
+      table: this.table,
       from,
       to,
-      delivered: table.delivered(entry),
-      bounced: table.bounced(entry),
       timeMs,
     });
+  }
+
+  #isEntryAhead(entry: number): boolean {
+    return this.#pagesAhead.size > 0 && this.#isPageAhead(this.table.hashOf(entry));
   }
 
   #isPageAhead(hash: number): boolean {

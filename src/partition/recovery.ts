@@ -7,6 +7,7 @@
  */
 
 import type { CheckpointStore, ManifestSet, Position } from "../checkpoint/checkpoint-store.ts";
+import type { TrimPoint } from "../checkpoint/checkpointer.ts";
 import { CatchallError } from "../model/errors.ts";
 import { ENTRY_HEADER_BYTES, readEntryHeader } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
@@ -35,8 +36,8 @@ export interface RecoveryReport {
   readonly entries: number;
   /** Time of the last entry replayed or of the checkpoint, ms; entry times go on from here. */
   readonly lastTimeMs: number;
-  /** Time of the checkpoint, ms; null when there was none. */
-  readonly checkpointTimeMs: number | null;
+  /** What the checkpoint covers in every partition, and when it was written; null when there was none. */
+  readonly checkpoint: TrimPoint | null;
 }
 
 /** Restores every state. Errors: `checkpoint_damaged`, `log_damaged`. */
@@ -53,7 +54,7 @@ export async function recover(options: RecoveryOptions): Promise<RecoveryReport>
   for (const manifest of set?.manifests ?? []) {
     watermarks[manifest.partition] = manifest.watermark;
   }
-  const pages = set === null ? 0 : await restorePages(options, watermarks);
+  const pages = set === null ? 0 : await restorePages(options, set, watermarks);
   for (const [partition, state] of options.states.entries()) {
     state.position = watermarks[partition] as Position;
   }
@@ -63,8 +64,15 @@ export async function recover(options: RecoveryOptions): Promise<RecoveryReport>
     pages,
     entries: replayed.entries,
     lastTimeMs: Math.max(replayed.lastTimeMs, set?.timeMs ?? 0),
-    checkpointTimeMs: set?.timeMs ?? null,
+    checkpoint: set === null ? null : { timeMs: set.timeMs, ...lowest(watermarks) },
   };
+}
+
+/** The lowest watermark: logs are needed from there on. */
+function lowest(watermarks: readonly Position[]): { incarnation: number; sequence: number } {
+  let low = watermarks[0] as Position;
+  for (const watermark of watermarks) if (isAfter(low, watermark)) low = watermark;
+  return { incarnation: low.incarnation, sequence: low.sequence };
 }
 
 function assertExpected(set: ManifestSet, expected: RecoveryOptions["expected"]): void {
@@ -80,9 +88,12 @@ function assertExpected(set: ManifestSet, expected: RecoveryOptions["expected"])
 
 async function restorePages(
   options: RecoveryOptions,
+  set: ManifestSet,
   watermarks: readonly Position[],
 ): Promise<number> {
   const partitions = new Set(options.states.map((state) => state.partition));
+  const keyBuckets: (readonly number[])[] = [];
+  for (const manifest of set.manifests) keyBuckets[manifest.partition] = manifest.keyBuckets;
   const late: (() => void)[] = [];
   let pages = 0;
   for await (const page of options.store.readPages(partitions)) {
@@ -91,6 +102,7 @@ async function restorePages(
     if (state === undefined || watermark === undefined) {
       throw new CatchallError("checkpoint_damaged", "A page is of a partition that is not there");
     }
+    if (page.kind === "keys" && !keyBuckets[page.partition]?.includes(page.id)) continue;
     pages++;
     // Overrides name domains of pages, so they come after all of them.
     if (page.kind === "meta") late.push(() => state.restorePage(page, watermark));

@@ -99,6 +99,7 @@ export class Router implements Ingress {
   }
 
   async stats(): Promise<Stats> {
+    this.#options.host.assertReadable();
     const { delivered, bounced, byStatus } = this.#options.host.totals();
     const totals: Totals = {
       domains: {
@@ -165,14 +166,21 @@ export class Router implements Ingress {
     const { epoch, incarnation, sequence } = change.position;
     const told: StatusChange = {
       id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index}`,
-      domain: change.domain,
+      domain: change.table.name(change.entry),
       from: STATUS_NAMES[change.from],
       to: STATUS_NAMES[change.to],
-      delivered: change.delivered,
-      bounced: change.bounced,
+      delivered: change.table.delivered(change.entry),
+      bounced: change.table.bounced(change.entry),
       at: isoTime(change.timeMs),
     };
-    for (const listener of this.#listeners) listener(told);
+    for (const listener of this.#listeners) {
+      try {
+        listener(told);
+      } catch (error) {
+        // A listener's failure must not reach the commit path.
+        this.#options.logger.error({ err: error }, "A listener of status changes failed");
+      }
+    }
   }
 
   readiness(): Readiness {

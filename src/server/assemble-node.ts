@@ -101,7 +101,7 @@ export async function assembleNode(
       }),
   );
   const host = new PartitionHost(actors, ports.timers);
-  const checkpointer = createCheckpointer(ports, settings, states, commit, metrics);
+  const checkpointer = createCheckpointer(ports, settings, { states, commit, metrics, recovery });
   const control = hooks.createControl({ host, checkpointer: () => checkpointer });
   const router = createRouter(ports, settings, hooks, { host, control, metrics });
   announce = (change) => {
@@ -210,10 +210,14 @@ function createRouter(
 function createCheckpointer(
   ports: NodePorts,
   settings: NodeSettings,
-  states: readonly PartitionState[],
-  commit: GroupCommit,
-  metrics: NodeMetrics,
+  parts: {
+    readonly states: readonly PartitionState[];
+    readonly commit: GroupCommit;
+    readonly metrics: NodeMetrics;
+    readonly recovery: RecoveryReport;
+  },
 ): Checkpointer {
+  const { states, commit, metrics, recovery } = parts;
   return new Checkpointer({
     store: ports.checkpoints,
     log: ports.log,
@@ -223,9 +227,11 @@ function createCheckpointer(
     intervalMs: settings.checkpointIntervalMs,
     logRetentionMs: settings.logRetentionMs,
     incarnation: settings.incarnation,
+    restored: recovery.checkpoint,
     epoch: settings.incarnation,
     sources: states.map((state) => sourceOf(state)),
     appliedSequence: () => commit.sequence,
+    entryTimeMs: () => commit.nowMs(),
     identity: identityOf(settings),
     observer: { checkpointed: (durationMs) => metrics.checkpointed(durationMs) },
   });

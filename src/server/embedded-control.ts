@@ -24,6 +24,7 @@ import type {
 } from "../router/ingress.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
 import type { Clock } from "../runtime/clock.ts";
+import type { Timers } from "../runtime/timers.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import type { ServiceGate } from "./service-gate.ts";
 
@@ -36,8 +37,11 @@ export interface EmbeddedControlOptions {
   readonly checkpointer: () => Checkpointer;
   readonly gate: ServiceGate;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly log: NodeLog;
 }
+
+const RULE_RETRY_MS = 1000;
 
 /** Finished rebalances that are remembered. */
 const REBALANCES_MAX = 100;
@@ -67,6 +71,13 @@ export class EmbeddedControl implements OperatorControl {
       await this.#options.store.write(table);
       this.#table = table;
       return await this.#applyRule(by);
+    } catch (cause) {
+      this.#retryRule(by);
+      throw new CatchallError(
+        "outcome_unknown",
+        "The rule could not be applied to every partition yet; this goes on until it is",
+        { cause },
+      );
     } finally {
       this.#isRuleChanging = false;
     }
@@ -153,6 +164,13 @@ export class EmbeddedControl implements OperatorControl {
       "drain_impossible",
       "This node is alone: no other node can take its partitions; stop it with SIGTERM instead",
     );
+  }
+
+  #retryRule(by: string): void {
+    if (this.#options.gate.state !== "serving") return;
+    this.#options.timers.after(RULE_RETRY_MS, () => {
+      this.#applyRule(by).catch(() => this.#retryRule(by));
+    });
   }
 
   /** One entry a partition, so that no tick re-evaluates more than one partition. */

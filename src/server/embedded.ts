@@ -4,6 +4,7 @@
  */
 
 import { mkdir } from "node:fs/promises";
+import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import { FileCheckpointStore } from "../checkpoint/file-checkpoint-store.ts";
 import type { Config } from "../config/config-type.ts";
 import {
@@ -24,6 +25,7 @@ import { NodeRandom } from "../runtime/node-random.ts";
 import { NodeTimers } from "../runtime/node-timers.ts";
 import type { Timers } from "../runtime/timers.ts";
 import { FileNodeLog } from "../wal/file-node-log.ts";
+import type { NodeLog } from "../wal/node-log.ts";
 import { openStoreIdentity } from "../wal/store-identity.ts";
 import { type AssembledNode, assembleNode, type NodeSettings } from "./assemble-node.ts";
 import { EmbeddedControl } from "./embedded-control.ts";
@@ -73,9 +75,10 @@ async function startOnDisk(
   const random = new NodeRandom();
   const { storeId } = await openStoreIdentity(disk, random);
   const controlStore = new LocalControlStore(disk);
-  const table = await nextIncarnation(controlStore, config);
   const log = await FileNodeLog.open(disk, { storeId });
   const checkpoints = await FileCheckpointStore.open(disk, { storeId });
+  const used = await highestIncarnation(log, checkpoints);
+  const table = await nextIncarnation(controlStore, config, used);
   const gate = new ServiceGate();
   let control: EmbeddedControl | undefined;
   const node = await assembleNode(
@@ -86,7 +89,7 @@ async function startOnDisk(
       onLogFailed: options.onLogFailed,
       createControl: ({ host, checkpointer }) => {
         const { nodeId, clusterName } = config;
-        const parts = { store: controlStore, table, host, checkpointer, gate, clock, log };
+        const parts = { store: controlStore, table, host, checkpointer, gate, clock, timers, log };
         control = new EmbeddedControl({ nodeId, clusterName, ...parts });
         return control;
       },
@@ -94,6 +97,8 @@ async function startOnDisk(
   );
   gate.moveTo("serving");
   await control?.resumeRuleChange();
+  // What was replayed is covered soon, so that a node that keeps crashing does not replay ever more.
+  if (node.recovery.entries > 0) void node.checkpointer.run();
   node.checkpointer.start();
   let stopping: Promise<void> | null = null;
   const stop = async () => {
@@ -133,9 +138,27 @@ function settingsOf(config: Config, table: ControlTable, storeId: number): NodeS
   };
 }
 
+/** The highest incarnation that left a trace in the directory, 0 for none. */
+async function highestIncarnation(log: NodeLog, checkpoints: CheckpointStore): Promise<number> {
+  const set = await checkpoints.readManifests();
+  const watermarks = (set?.manifests ?? []).map((manifest) => manifest.watermark.incarnation);
+  return Math.max(0, ...(await log.list()), ...watermarks);
+}
+
 /** Takes a new incarnation, durably, before anything is written under it. */
-async function nextIncarnation(store: LocalControlStore, config: Config): Promise<ControlTable> {
+async function nextIncarnation(
+  store: LocalControlStore,
+  config: Config,
+  used: number,
+): Promise<ControlTable> {
   const before = await store.read();
+  if ((before?.incarnation ?? 0) < used) {
+    // Starting anyway would write under an incarnation that recovery takes for an older one.
+    throw new CatchallError(
+      "checkpoint_damaged",
+      `"control.json" is missing or older than the log (incarnation ${used}): restore it`,
+    );
+  }
   if (before !== null && before.partitions !== config.partitions) {
     throw new CatchallError(
       "conflict",

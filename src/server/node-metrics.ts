@@ -20,6 +20,8 @@ import {
 
 export class NodeMetrics {
   readonly #metrics: Metrics;
+  /** By from and to. */
+  readonly #changes: Counter[] = [];
   readonly #commitDuration: Histogram;
   readonly #commitEvents: Histogram;
   readonly #checkpointDuration: Histogram;
@@ -68,12 +70,13 @@ export class NodeMetrics {
   }
 
   changed(change: StateChange): void {
-    this.#metrics
-      .counter("status_changes_total", "Status changes that were committed", {
-        from: STATUS_NAMES[change.from],
-        to: STATUS_NAMES[change.to],
-      })
-      .add();
+    const slot = change.from * STATUS_NAMES.length + change.to;
+    this.#changes[slot] ??= this.#metrics.counter(
+      "status_changes_total",
+      "Status changes that were committed",
+      { from: STATUS_NAMES[change.from], to: STATUS_NAMES[change.to] },
+    );
+    this.#changes[slot]?.add();
   }
 
   register(parts: {

@@ -23,13 +23,13 @@ import type { AppendOutcome, NodeLog } from "./node-log.ts";
 export interface FileNodeLogOptions {
   /** From `openStoreIdentity`. */
   readonly storeId: number;
-  /** Allocated at a time; a bigger entry gets a segment of its own size. Default 64 MiB. */
+  /** Allocated at a time; a bigger entry gets a segment of its own size. Default 16 MiB. */
   readonly segmentBytes?: number;
   /** Bytes that all logs may occupy; appends that would need more answer `log_full`. Default: no limit. */
   readonly logBytesMax?: number;
 }
 
-const SEGMENT_BYTES_DEFAULT: number = 64 * 1024 * 1024;
+const SEGMENT_BYTES_DEFAULT: number = 16 * 1024 * 1024;
 
 interface OwnLog {
   readonly files: LogFiles;

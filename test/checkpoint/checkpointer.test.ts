@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import {
-  Checkpointer,
-  type CheckpointerOptions,
-  type CheckpointSource,
-} from "../../src/checkpoint/checkpointer.ts";
 import type {
   CheckpointPage,
   CheckpointStore,
   ManifestSet,
 } from "../../src/checkpoint/checkpoint-store.ts";
+import {
+  Checkpointer,
+  type CheckpointerOptions,
+  type CheckpointSource,
+} from "../../src/checkpoint/checkpointer.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { MemoryNodeLog } from "../support/memory-node-log.ts";
 import { TEST_TIMERS, TestClock } from "../support/test-node.ts";
@@ -69,6 +69,7 @@ class Bench {
       epoch: 3,
       sources: [this.source],
       appliedSequence: () => this.sequence,
+      entryTimeMs: () => this.clock.nowMs,
       identity: { formatVersion: 1, partitions: 1, hashName: "h", canonicalisationVersion: "c" },
       observer: { checkpointed: () => this.calls.push("observed") },
       ...options,
@@ -119,7 +120,7 @@ describe("Checkpointer", () => {
     const bench = new Bench();
     bench.isMetaDirty = true;
     await bench.checkpointer.run();
-    assert.deepEqual(bench.calls, ["begin delta", "put counters keys meta", "commit", "observed"]);
+    assert.deepEqual(bench.calls, ["begin delta", "put meta counters keys", "commit", "observed"]);
   });
 
   it("takes the watermark before the first page, so that no page is older", async () => {
@@ -144,7 +145,7 @@ describe("Checkpointer", () => {
     bench.wantsFull = true;
     await bench.checkpointer.run();
     const puts = bench.calls.filter((call) => call.startsWith("put"));
-    assert.deepEqual(puts, ["put counters counters", "put counters keys meta"]);
+    assert.deepEqual(puts, ["put meta counters counters", "put counters keys"]);
     assert.equal(turns, 1);
   });
 

@@ -358,7 +358,10 @@ describe("catchall serve", () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     assert.equal(await node.stop(), 0);
     await Promise.all(senders);
-    assert.deepEqual([...outcomes.keys()].filter((key) => key !== "204" && key !== "shutting_down"), []);
+    assert.deepEqual(
+      [...outcomes.keys()].filter((key) => key !== "204" && key !== "shutting_down"),
+      [],
+    );
     const again = await start(directory);
     const [delivered] = await again.counts("a.com");
     assert.ok(Number(delivered) >= counted && Number(delivered) <= counted + inDoubt);

@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { CatchallError } from "../../src/model/errors.ts";
 import { IdempotencyWindow, KeyBudget } from "../../src/partition/idempotency-window.ts";
 
-const WINDOW_MS = 1000;
-const BUCKET_MS = 100;
+const WINDOW_MS = 600_000;
+/** Fixed: the same under every window. */
+const BUCKET_MS = 60_000;
 
 /** Keys that collide in their first word on purpose. */
 function wordsOf(key: number): readonly [number, number, number, number] {
@@ -25,7 +26,7 @@ describe("IdempotencyWindow", () => {
     const step = fc.record({
       key: fc.nat({ max: 40 }),
       fingerprint: fc.integer({ min: 1, max: 9 }),
-      waitMs: fc.oneof(fc.nat({ max: 30 }), fc.nat({ max: 400 })),
+      waitMs: fc.oneof(fc.nat({ max: 20_000 }), fc.nat({ max: 240_000 })),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
@@ -53,8 +54,8 @@ describe("IdempotencyWindow", () => {
     );
   });
 
-  it("remembers a key for at least the window and at most a tenth longer", () => {
-    for (const timeMs of [5_000_000, 5_000_001, 5_000_099]) {
+  it("remembers a key for at least the window and at most a bucket longer", () => {
+    for (const timeMs of [6_000_000, 6_000_001, 6_059_999]) {
       const window = new IdempotencyWindow(WINDOW_MS, new KeyBudget(10));
       add(window, 1, 3, timeMs);
       window.expire(timeMs + WINDOW_MS);
@@ -88,7 +89,7 @@ describe("IdempotencyWindow", () => {
 
   it("gives back its keys from images, each bucket marked clean", () => {
     const window = new IdempotencyWindow(WINDOW_MS, new KeyBudget(1000));
-    for (let key = 0; key < 300; key++) add(window, key, key + 1, 1000 + key * 2);
+    for (let key = 0; key < 300; key++) add(window, key, key + 1, 60_000 + key * 1200);
     const copyBudget = new KeyBudget(1000);
     const copy = new IdempotencyWindow(WINDOW_MS, copyBudget);
     assert.deepEqual(window.dirtyBuckets(), window.bucketStarts());
@@ -98,8 +99,19 @@ describe("IdempotencyWindow", () => {
     assert.deepEqual(copy.bucketStarts(), window.bucketStarts());
     for (let key = 0; key < 300; key++) assert.equal(find(copy, key), key + 1);
     assert.equal(copyBudget.used, 300);
-    add(window, 7000, 1, 1250);
-    assert.deepEqual(window.dirtyBuckets(), [1200]);
+    add(window, 7000, 1, 200_000);
+    assert.deepEqual(window.dirtyBuckets(), [180_000]);
+  });
+
+  it("keeps buckets of a life with a longer window for its own window", () => {
+    const before = new IdempotencyWindow(WINDOW_MS * 10, new KeyBudget(10));
+    const addedMs = 6_059_999;
+    add(before, 1, 3, addedMs);
+    const [start] = before.bucketStarts();
+    const after = new IdempotencyWindow(WINDOW_MS, new KeyBudget(10));
+    after.decodeBucket(start as number, before.encodeBucket(start as number));
+    after.expire(addedMs + WINDOW_MS);
+    assert.equal(find(after, 1), 3);
   });
 
   it("refuses hostile images with checkpoint_damaged only, and stays usable", () => {

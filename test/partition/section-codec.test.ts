@@ -97,7 +97,10 @@ describe("section codec", () => {
   });
 
   it("refuses every truncation that does not end between sections", () => {
-    const bytes = joined([section(SECTION_EVENTS, eventsPayload()), section(SECTION_RESET, encodeChange(CHANGES[0] as Change))]);
+    const bytes = joined([
+      section(SECTION_EVENTS, eventsPayload()),
+      section(SECTION_RESET, encodeChange(CHANGES[0] as Change)),
+    ]);
     const between = section(SECTION_EVENTS, eventsPayload()).length;
     for (let end = 1; end < bytes.length; end++) {
       if (end === between) continue;
@@ -115,14 +118,24 @@ describe("section codec", () => {
       [SECTION_RESET, { kind: SECTION_RESET, domain: "not a domain", by: "ops" }],
       [SECTION_RESET, { kind: SECTION_RESET, domain: DOMAIN }],
       [SECTION_OVERRIDE, { kind: SECTION_OVERRIDE, domain: DOMAIN, by: "ops" }],
-      [SECTION_OVERRIDE, { kind: SECTION_OVERRIDE, domain: DOMAIN, by: "o", override: { status: "x", reason: "" } }],
+      [
+        SECTION_OVERRIDE,
+        { kind: SECTION_OVERRIDE, domain: DOMAIN, by: "o", override: { status: "x", reason: "" } },
+      ],
       [SECTION_RULE, { kind: SECTION_RULE, revision: 1, by: "ops" }],
-      [SECTION_RULE, { kind: SECTION_RULE, revision: 1, by: "o", rule: { deliveredThreshold: "1" } }],
+      [
+        SECTION_RULE,
+        { kind: SECTION_RULE, revision: 1, by: "o", rule: { deliveredThreshold: "1" } },
+      ],
       [SECTION_RULE, { kind: SECTION_RULE, revision: 0.5, by: "o", rule: DEFAULT_RULE }],
       [9, { kind: 9 }],
     ];
     for (const [kind, payload] of wrong) {
-      assert.throws(() => changeOf(kind, payload), { code: "log_damaged" }, JSON.stringify(payload));
+      assert.throws(
+        () => changeOf(kind, payload),
+        { code: "log_damaged" },
+        JSON.stringify(payload),
+      );
     }
   });
 

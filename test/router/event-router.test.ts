@@ -95,10 +95,7 @@ describe("EventRouter", () => {
     for (let i = 0; i < 40; i++) bench.submit(`d${i}.com`);
     assert.equal(bench.deliveries.length, 0);
     assert.equal(bench.tick(), 1);
-    assert.deepEqual(
-      bench.deliveries.map((delivery) => delivery.partition).sort(),
-      [0, 1, 2, 3],
-    );
+    assert.deepEqual(bench.deliveries.map((delivery) => delivery.partition).sort(), [0, 1, 2, 3]);
     assert.equal(
       bench.deliveries.reduce((sum, delivery) => sum + delivery.events, 0),
       40,
@@ -265,14 +262,17 @@ function runRandom(seed: number): void {
     if (random(4) === 0) return batch.failed(new CatchallError("log_full"));
     expected[partition] = (expected[partition] as number) + 1;
     const { keyedCount } = batch.records;
-    batch.committed(keyedCount === 0 ? null : Uint8Array.from({ length: keyedCount }, () => random(4)));
+    batch.committed(
+      keyedCount === 0 ? null : Uint8Array.from({ length: keyedCount }, () => random(4)),
+    );
   };
   let submitted = 0;
   for (let step = 0; step < 200; step++) {
     const action = random(6);
     if (action === 0) bench.tick();
     else if (action === 1 && inFlight.length > 0) settleOne();
-    else submitted = bench.submit(`d${random(30)}.com`, random(3) === 0 ? `k${random(9)}` : null) + 1;
+    else
+      submitted = bench.submit(`d${random(30)}.com`, random(3) === 0 ? `k${random(9)}` : null) + 1;
   }
   for (let i = 0; i < 1000 && bench.router.pendingEvents > 0; i++) {
     bench.tick();

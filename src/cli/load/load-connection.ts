@@ -31,6 +31,31 @@ const BACKOFF_FIRST_MS = 10;
 const BACKOFF_MAX_MS = 500;
 const READ_BUFFER = Buffer.allocUnsafeSlow(256 * 1024);
 
+/**
+ * Writes that wait until every answer of this turn has been read: alternating reads and writes cost a tenth more CPU
+ * on both sides. A socket that breaks meanwhile ignores its write; its request ends in `onBroken` as any other.
+ */
+class WriteQueue {
+  readonly #sockets: Socket[] = [];
+  readonly #texts: string[] = [];
+  readonly #flush = (): void => {
+    for (let i = 0; i < this.#sockets.length; i++) {
+      const socket = this.#sockets[i] as Socket;
+      if (!socket.destroyed) socket.write(this.#texts[i] as string, "latin1");
+    }
+    this.#sockets.length = 0;
+    this.#texts.length = 0;
+  };
+
+  add(socket: Socket, text: string): void {
+    this.#sockets.push(socket);
+    this.#texts.push(text);
+    if (this.#sockets.length === 1) setImmediate(this.#flush);
+  }
+}
+
+const WRITE_QUEUE = new WriteQueue();
+
 export class LoadConnection {
   readonly request: LoadRequest;
   readonly #targets: readonly LoadTarget[];
@@ -79,10 +104,10 @@ export class LoadConnection {
     });
   }
 
-  /** Writes a request; the connection must be open and idle. */
+  /** Writes a request at the end of this turn of the event loop; the connection must be open and idle. */
   send(text: string, nowMs: number): void {
     this.sentMs = nowMs;
-    (this.#socket as Socket).write(text, "latin1");
+    WRITE_QUEUE.add(this.#socket as Socket, text);
   }
 
   /** Opens again after the back-off; with several targets, the next one. */

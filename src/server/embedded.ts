@@ -104,6 +104,11 @@ async function startOnDisk(
   const stop = async () => {
     gate.moveTo("draining");
     await node.commit.drained();
+    // Events of this very tick have not reached the commit yet.
+    while (node.router.pendingEvents > 0 && gate.state !== "failed") {
+      await new Promise<void>((resolve) => timers.soon(resolve));
+      await node.commit.drained();
+    }
     await node.checkpointer.stop();
     if (gate.state !== "failed") await node.checkpointer.run();
     await checkpoints.close();

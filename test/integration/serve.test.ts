@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -310,6 +310,28 @@ describe("catchall serve", () => {
       path = typeof next === "string" ? `/domains?limit=10&cursor=${next}` : "";
     }
     assert.deepEqual(listed.sort(), names);
+    assert.equal(await node.stop(), 0);
+  });
+
+  it("gives every domain to `catchall export`, whole or not at all", async () => {
+    const node = await start(newDirectory());
+    for (const name of ["a.com", "b.com", "c.com"]) {
+      await node.ask("PUT", `/events/${name}/${name === "b.com" ? "bounced" : "delivered"}`);
+    }
+    const file = join(root, "export.ndjson");
+    const command = [...catchallArguments().slice(0, -1), "export"];
+    const child = spawn(process.execPath, [...command, "--url", node.url, "--output", file], {
+      cwd: ROOT,
+      stdio: "ignore",
+    });
+    assert.deepEqual(await once(child, "exit"), [0, null]);
+    const lines = (await readFile(file, "utf8")).trim().split("\n");
+    const told = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(told.map((one) => [one["domain"], one["delivered"], one["bounced"]]).sort(), [
+      ["a.com", 1, 0],
+      ["b.com", 0, 1],
+      ["c.com", 1, 0],
+    ]);
     assert.equal(await node.stop(), 0);
   });
 

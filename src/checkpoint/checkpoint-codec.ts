@@ -190,11 +190,12 @@ function parseManifestSet(body: Uint8Array): ManifestSet | null {
 
 function parseManifest(value: unknown): PartitionManifest | null {
   if (!isRecord(value)) return null;
-  const { partition, watermark, keyBuckets } = value;
+  const { partition, watermark, keyBuckets, domainCount } = value;
   if (!isCount(partition) || !isRecord(watermark) || !isPosition(watermark)) return null;
   if (!Array.isArray(keyBuckets) || !keyBuckets.every(isCount)) return null;
+  if (!isCount(domainCount)) return null;
   const { epoch, incarnation, sequence } = watermark;
-  return { partition, watermark: { epoch, incarnation, sequence }, keyBuckets };
+  return { partition, watermark: { epoch, incarnation, sequence }, keyBuckets, domainCount };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -26,6 +26,8 @@ export interface PartitionManifest {
   readonly watermark: Position;
   /** Buckets of keys that still count; older key pages are forgotten. */
   readonly keyBuckets: readonly number[];
+  /** Domains in the pages, so that a restore can make room at once; a hint, not a promise. */
+  readonly domainCount: number;
 }
 
 export interface ManifestSet {

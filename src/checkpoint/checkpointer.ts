@@ -32,6 +32,7 @@ export interface CheckpointSource {
   /** Pages to write: all with content when full, else the changed ones. */
   pageIds(isFull: boolean): readonly number[];
   encodePage(id: number): Uint8Array;
+  domainCount(): number;
   keyBuckets(): readonly number[];
   keyBucketsToWrite(isFull: boolean): readonly number[];
   encodeKeys(bucket: number): Uint8Array;
@@ -141,7 +142,8 @@ export class Checkpointer {
       for (const { source, watermark } of watermarks) {
         await this.#writePartition(writer, source, isFull);
         const { partition } = source;
-        manifests.push({ partition, watermark, keyBuckets: [...source.keyBuckets()] });
+        const keyBuckets = [...source.keyBuckets()];
+        manifests.push({ partition, watermark, keyBuckets, domainCount: source.domainCount() });
       }
       const timeMs = this.#options.entryTimeMs();
       const bytes = await writer.commit({ ...this.#options.identity, timeMs, manifests });

@@ -93,7 +93,10 @@ async function restorePages(
 ): Promise<number> {
   const partitions = new Set(options.states.map((state) => state.partition));
   const keyBuckets: (readonly number[])[] = [];
-  for (const manifest of set.manifests) keyBuckets[manifest.partition] = manifest.keyBuckets;
+  for (const { partition, keyBuckets: buckets, domainCount } of set.manifests) {
+    keyBuckets[partition] = buckets;
+    options.states[partition]?.table.reserve(domainCount);
+  }
   const late: (() => void)[] = [];
   let pages = 0;
   for await (const page of options.store.readPages(partitions)) {

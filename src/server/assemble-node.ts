@@ -248,6 +248,7 @@ function sourceOf(state: PartitionState): CheckpointSource {
       return state.table.dirtyPages();
     },
     encodePage: (id) => state.table.encodePage(id),
+    domainCount: () => state.table.entryCount,
     keyBuckets: () => state.window.bucketStarts(),
     keyBucketsToWrite: (isFull) =>
       isFull ? state.window.bucketStarts() : state.window.dirtyBuckets(),

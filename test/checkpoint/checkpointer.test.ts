@@ -45,6 +45,7 @@ class Bench {
         this.sequence++;
         return new Uint8Array(200_000);
       },
+      domainCount: () => 1,
       keyBuckets: () => [1000],
       keyBucketsToWrite: () => [1000],
       encodeKeys: () => new Uint8Array(20),

@@ -150,7 +150,7 @@ describe("inspect checkpoint", () => {
     await writer.putPages([
       { partition: 3, kind: "counters", id: 5, position, bytes: new Uint8Array(1234) },
     ]);
-    const manifests = [{ partition: 3, watermark: position, keyBuckets: [] }];
+    const manifests = [{ partition: 3, watermark: position, keyBuckets: [], domainCount: 0 }];
     const about = {
       formatVersion: 1,
       partitions: 4,

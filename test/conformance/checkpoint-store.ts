@@ -31,6 +31,7 @@ export function setOf(sequence: number, partitions = 2): ManifestSet {
       partition,
       watermark,
       keyBuckets: [60, 120],
+      domainCount: 3,
     })),
   };
 }

@@ -1,7 +1,7 @@
 /**
  * Every failure that a caller can meet, in one table: code, HTTP status, whether a retry can help, and what the
  * caller may believe (`effect`). `none` = nothing was counted, safe to retry; `unknown` = it may have been counted.
- * Invariant: `unknown` appears with status 504 only. The documents list every code (test/docs.test.ts).
+ * Invariant: `unknown` appears with status 504 only, and never for a read. The documents list every code (test/docs.test.ts).
  */
 
 export type Effect = "none" | "unknown";
@@ -66,6 +66,12 @@ const ROWS = {
   idempotency_window_full: [503, "The idempotency window is full"],
   table_full: [503, "The counter table is full"],
   not_owner: [503, "This node does not own the partition"],
+  no_owner: [503, "The partition has no owner that answers now"],
+  no_responder: [503, "The node that was asked is not there"],
+  resync: [503, "A producer's sequence does not follow the last one"],
+  control_unavailable: [503, "The control store does not answer"],
+  log_unavailable: [503, "The write-ahead log does not answer"],
+  checkpoint_unavailable: [503, "The checkpoint store does not answer"],
   lease_lost: [503, "The lease of this node is not valid"],
   partition_closed: [503, "The partition is not open"],
   shutting_down: [503, "The node is shutting down"],
@@ -75,6 +81,7 @@ const ROWS = {
   checkpoint_damaged: [503, "The checkpoint is damaged"],
   data_dir_locked: [503, "Another process uses the data directory"],
   log_full: [503, "The write-ahead log is full"],
+  deadline_exceeded: [504, "The answer did not come in time; nothing was changed"],
   outcome_unknown: [504, "The event may or may not be counted"],
 } as const;
 
@@ -89,7 +96,7 @@ export const ERROR_CODES: Readonly<Record<ErrorCode, ErrorRow>> = Object.fromEnt
       status,
       title,
       retryable: RETRYABLE_STATUSES.includes(status),
-      effect: status === 504 ? "unknown" : "none",
+      effect: code === "outcome_unknown" ? "unknown" : "none",
     },
   ]),
 ) as Record<ErrorCode, ErrorRow>;

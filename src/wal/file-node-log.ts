@@ -44,6 +44,8 @@ interface OwnLog {
 
 export class FileNodeLog implements NodeLog {
   readonly storeId: number;
+  /** After a failed sync nobody can say what is on the disk. */
+  readonly canResend = false;
   readonly #disk: Disk;
   readonly #segmentBytes: number;
   readonly #logBytesMax: number;
@@ -139,6 +141,10 @@ export class FileNodeLog implements NodeLog {
       await own.writer.close();
     }
     return sealLog(this.#disk, this.storeId, files);
+  }
+
+  async lastSequence(incarnation: number): Promise<number> {
+    return this.#ownOf(incarnation)?.lastSequence ?? this.#logs.get(incarnation)?.end ?? 0;
   }
 
   async list(): Promise<readonly number[]> {

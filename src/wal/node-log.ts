@@ -8,11 +8,18 @@ export type AppendOutcome =
   | { readonly kind: "committed" }
   | { readonly kind: "fenced"; readonly reason: string }
   | { readonly kind: "notApplied"; readonly code: "log_full"; readonly reason: string }
+  /** The log's last sequence is not the expected one: nothing was written now, but an earlier try may be there. */
+  | { readonly kind: "conflict"; readonly reason: string }
   | { readonly kind: "unknown"; readonly reason: string };
 
 export interface NodeLog {
   /** Identity of what holds the logs (unsigned 32 bits): seeds the first entry of each log, see `chainSeed`. */
   readonly storeId: number;
+  /**
+   * True when an append of unknown outcome may be sent again, the same bytes with the same expectation: the log takes
+   * them at most once. False where only a restart can tell (a file whose sync failed).
+   */
+  readonly canResend: boolean;
   /** Creates the empty log of this process's own incarnation. Must precede `append`. */
   create(incarnation: number): Promise<void>;
   /**
@@ -33,6 +40,11 @@ export interface NodeLog {
    * On a file this is where a torn tail is cut. Errors: `log_damaged`.
    */
   seal(incarnation: number): Promise<number>;
+  /**
+   * Sequence of the last entry of a log, 0 when empty. Another incarnation may be appending to it. Rejects with
+   * `log_unavailable`.
+   */
+  lastSequence(incarnation: number): Promise<number>;
   /** Incarnations that have a log, ascending. */
   list(): Promise<readonly number[]>;
   /** Forgets entries of this log up to `upTo` (whole segments only: may keep more). */

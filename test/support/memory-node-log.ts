@@ -7,6 +7,7 @@ import type { AppendOutcome, NodeLog } from "../../src/wal/node-log.ts";
 
 export class MemoryNodeLog implements NodeLog {
   readonly storeId = 7;
+  canResend = false;
   readonly logs: Map<number, Uint8Array[]> = new Map();
   /** Sequence of the first entry kept, by incarnation. */
   readonly firstKept: Map<number, number> = new Map();
@@ -30,7 +31,9 @@ export class MemoryNodeLog implements NodeLog {
     const outcome = this.outcomes.shift() ?? { kind: "committed" };
     const log = this.logs.get(this.#own) as Uint8Array[];
     if (outcome.kind === "committed" || outcome.kind === "unknown") {
-      if (log.length !== expectedLast) return { kind: "fenced", reason: "sequence" };
+      if (log.length !== expectedLast) {
+        return this.canResend ? { kind: "conflict", reason: "sequence" } : { kind: "fenced", reason: "sequence" };
+      }
       log.push(entry);
     }
     return outcome;
@@ -47,6 +50,10 @@ export class MemoryNodeLog implements NodeLog {
   }
 
   async seal(incarnation: number): Promise<number> {
+    return this.logs.get(incarnation)?.length ?? 0;
+  }
+
+  async lastSequence(incarnation: number): Promise<number> {
     return this.logs.get(incarnation)?.length ?? 0;
   }
 

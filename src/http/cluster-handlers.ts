@@ -32,6 +32,7 @@ export function locateHandler(context: ExchangeContext): ExchangeHandler {
 export function rebalanceHandler(context: ExchangeContext): ExchangeHandler {
   return (exchange, request) => {
     const isDryRun = booleanParameter(request.query, "dryRun");
+    exchange.reply.isReadOnly = isDryRun;
     exchange.answer(context.deps.ingress.rebalance({ isDryRun }), (plan) => {
       if (isDryRun) return exchange.json(200, plan);
       audit(exchange, "rebalance started", { rebalance: plan.id });
@@ -75,6 +76,7 @@ export function putRuleHandler(context: ExchangeContext): ExchangeHandler {
   const { ingress } = context.deps;
   return (exchange, request) => {
     const isDryRun = booleanParameter(request.query, "dryRun");
+    exchange.reply.isReadOnly = isDryRun;
     exchange.readBody(request, JSON_ONLY, (body) => {
       const rule = parseRule(body);
       if (isDryRun)

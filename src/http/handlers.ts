@@ -91,7 +91,9 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
   const { accessControl, clock } = context.deps;
   const timer = context.timer(route.method, route.pattern);
   const shedding = sheddingOf(route);
+  const isReadOnly = route.method === "GET" || route.role === "read";
   return (request, reply) => {
+    if (isReadOnly) reply.isReadOnly = true;
     const startedMs = clock.monotonicMs();
     const access = accessControl.check(route.role, request);
     const principal = typeof access === "string" ? access : ANONYMOUS;

@@ -3,8 +3,8 @@
  *
  * Promises: a handler that throws is answered 500; a reply is sent at most once and later sends are ignored; nothing is
  * written after the client has gone; the response headers of `SECURITY_HEADERS` go with every answer but
- * `sendNoContent`; a request whose reply is not sent within `requestDeadlineMs` is answered 504 by the handler's own
- * deadline or else by the server; malformed requests get 400, unknown paths `fallback`.
+ * `sendNoContent`; a request whose reply is not sent within `requestDeadlineMs` is answered 504 by the
+ * server, with effect "unknown" unless the handler said that it only reads; malformed requests get 400, unknown paths `fallback`.
  */
 
 export interface HttpRequest {
@@ -25,6 +25,8 @@ export type HttpHeaders = readonly (readonly [name: string, value: string])[];
 export interface HttpReply {
   /** True once answered or the client has gone. */
   readonly isClosed: boolean;
+  /** Set by a handler that changes nothing: its deadline is then answered with effect "none". */
+  isReadOnly: boolean;
   /** Answers. `body` null sends no body. Ignored when closed. */
   send(status: number, headers: HttpHeaders, body: string | Uint8Array | null): void;
   /** The hot path: `204` without headers of its own, or with `Idempotency-Replayed: true`. */

@@ -29,6 +29,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
   readonly path: string;
   readonly query: string;
   isClosed: boolean = false;
+  isReadOnly: boolean = false;
   deadlineTick: number = 0;
   deadlineList: DeadlineList | null = null;
   deadlinePrevious: DeadlineEntry | null = null;
@@ -179,7 +180,8 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
       return;
     }
     this.mustClose = true;
-    this.send(504, PROBLEM_HEADERS, serverProblem("outcome_unknown"));
+    const code = this.isReadOnly ? "deadline_exceeded" : "outcome_unknown";
+    this.send(504, PROBLEM_HEADERS, serverProblem(code));
   }
 
   private collectBody(maxBytes: number, onBody: (body: Uint8Array) => void): void {

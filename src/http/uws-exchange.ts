@@ -44,6 +44,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   readonly path: string;
   readonly query: string;
   isClosed: boolean = false;
+  isReadOnly: boolean = false;
   deadlineTick: number = 0;
   deadlineList: DeadlineList | null = null;
   deadlinePrevious: DeadlineEntry | null = null;
@@ -222,7 +223,8 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
       return;
     }
     this.mustClose = true;
-    this.send(504, PROBLEM_HEADERS, serverProblem("outcome_unknown"));
+    const code = this.isReadOnly ? "deadline_exceeded" : "outcome_unknown";
+    this.send(504, PROBLEM_HEADERS, serverProblem(code));
   }
 
   /**

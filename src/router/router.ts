@@ -48,6 +48,8 @@ export interface RouterOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly pendingEventsMax: number;
+  /** Null while changes are admitted: operators' changes are refused when events are. */
+  readonly refusal: () => CatchallError | null;
 }
 
 export class Router implements Ingress {
@@ -122,6 +124,7 @@ export class Router implements Ingress {
   }
 
   async setRule(rule: Rule, by: string): Promise<RuleReport> {
+    this.#assertAdmitting();
     const report = reportOf(rule, await this.#options.control.setRule(rule, by));
     this.#options.logger.info({ by, rule, domainsChanged: report.domainsChanged }, "Rule changed");
     return report;
@@ -132,6 +135,7 @@ export class Router implements Ingress {
     override: { readonly status: StatusName; readonly reason: string },
     by: string,
   ): Promise<DomainStatus> {
+    this.#assertAdmitting();
     const { actor } = this.#options.host.actorOf(domain);
     await actor.change({ kind: SECTION_OVERRIDE, domain, override, by });
     this.#options.logger.info({ by, domain, status: override.status }, "Override set");
@@ -139,6 +143,7 @@ export class Router implements Ingress {
   }
 
   async removeOverride(domain: DomainName, by: string): Promise<void> {
+    this.#assertAdmitting();
     if (this.#options.host.read(domain).override === undefined) {
       throw new CatchallError("override_not_found");
     }
@@ -148,6 +153,7 @@ export class Router implements Ingress {
   }
 
   async reset(domain: DomainName, by: string): Promise<void> {
+    this.#assertAdmitting();
     const before = this.#options.host.read(domain);
     const { actor } = this.#options.host.actorOf(domain);
     await actor.change({ kind: SECTION_RESET, domain, by });
@@ -196,6 +202,7 @@ export class Router implements Ingress {
   }
 
   async rebalance(options: { readonly isDryRun: boolean }): Promise<RebalancePlan> {
+    if (!options.isDryRun) this.#assertAdmitting();
     return this.#options.control.rebalance(options.isDryRun);
   }
 
@@ -204,7 +211,13 @@ export class Router implements Ingress {
   }
 
   async drain(node: string): Promise<RebalancePlan> {
+    this.#assertAdmitting();
     return this.#options.control.drain(node);
+  }
+
+  #assertAdmitting(): void {
+    const refusal = this.#options.refusal();
+    if (refusal !== null) throw refusal;
   }
 
   #now(): string {

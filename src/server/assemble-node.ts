@@ -204,6 +204,7 @@ function createRouter(
     clock: ports.clock,
     logger: ports.logger,
     pendingEventsMax: settings.pendingEventsMax,
+    refusal: () => hooks.gate.refusalOfEvents(),
   });
 }
 

@@ -188,6 +188,11 @@ function describeReplies(fixture: () => HttpServerFixture): void {
     assert.deepEqual([status, problem.code, problem.effect], [504, "outcome_unknown", "unknown"]);
     assert.ok(tookMs >= DEADLINE_MS - 100 && tookMs < DEADLINE_MS + 600, `${tookMs} ms`);
   });
+  it("answers 504 with effect none at the deadline of what only reads", async () => {
+    const { status, body } = await ask(fixture(), get("/silent-read"));
+    const problem = JSON.parse(body.toString());
+    assert.deepEqual([status, problem.code, problem.effect], [504, "deadline_exceeded", "none"]);
+  });
 }
 
 function describeBodies(fixture: () => HttpServerFixture): void {

@@ -72,7 +72,7 @@ describe("single events", () => {
         status: row.status,
         detail: 'Detail "x"',
         code,
-        effect: row.status === 504 ? "unknown" : "none",
+        effect: row.effect,
         retryable: row.retryable,
         node: "n1",
       });

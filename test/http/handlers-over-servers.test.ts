@@ -24,7 +24,7 @@ for (const kind of ["node", "uws"] as const) {
           routes: fixture.surface.routes,
           fallback: fixture.surface.fallback,
           onError: (error) => errors.push(error),
-          requestDeadlineMs: 5_000,
+          requestDeadlineMs: 1_000,
           bodyDeadlineMs: 5_000,
           urlBytesMax: 2_048,
           tls: null,
@@ -93,6 +93,39 @@ for (const kind of ["node", "uws"] as const) {
       if (large !== null)
         assert.equal(((await large.json()) as { code: string }).code, "body_too_large");
       assert.equal((await fetch(`${base}/healthz`)).status, 200);
+    });
+
+    it("says at the deadline that a read or a dry run changed nothing, and of the rest that it may have", async () => {
+      const silent = fixture.ingress;
+      const never = () => new Promise<never>(() => undefined);
+      Object.assign(silent, { status: never, statuses: never, tryRule: never, setRule: never });
+      const rule = JSON.stringify({ deliveredThreshold: 1, bouncedThreshold: 1 });
+      const headers = { "content-type": "application/json" };
+      const asked = await Promise.all([
+        fetch(`${base}/domains/a.example`),
+        fetch(`${base}/domains/lookup`, {
+          method: "POST",
+          headers,
+          body: '{"domains":["a.example"]}',
+        }),
+        fetch(`${base}/cluster/rule?dryRun=true`, { method: "PUT", headers, body: rule }),
+        fetch(`${base}/cluster/rule`, { method: "PUT", headers, body: rule }),
+      ]);
+      const effects = await Promise.all(
+        asked.map(async (each) => {
+          const { effect } = (await each.json()) as { effect: string };
+          return [each.status, effect];
+        }),
+      );
+      assert.deepEqual(effects, [
+        [504, "none"],
+        [504, "none"],
+        [504, "none"],
+        [504, "unknown"],
+      ]);
+      for (const name of ["status", "statuses", "tryRule", "setRule"]) {
+        Reflect.deleteProperty(silent, name);
+      }
     });
 
     it("streams an export and server-sent events", async () => {

@@ -3,11 +3,13 @@ import { describe, it } from "node:test";
 import { CatchallError, ERROR_CODES } from "../../src/model/errors.ts";
 
 describe("ERROR_CODES", () => {
-  it("says that the outcome is unknown with status 504 and no other", () => {
+  it("says that the outcome is unknown with status 504 and no other, and of no read", () => {
     for (const [code, row] of Object.entries(ERROR_CODES)) {
-      assert.equal(row.effect === "unknown", row.status === 504, code);
+      if (row.effect === "unknown") assert.equal(row.status, 504, code);
     }
     assert.equal(ERROR_CODES.outcome_unknown.effect, "unknown");
+    const { status, effect, retryable } = ERROR_CODES.deadline_exceeded;
+    assert.deepEqual([status, effect, retryable], [504, "none", true]);
   });
 
   it("calls every 503 retryable and no 400", () => {

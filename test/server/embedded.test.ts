@@ -97,6 +97,29 @@ describe("startEmbeddedNode", () => {
     await second.stop();
   });
 
+  it("refuses operators' changes once it drains, as it does events, and still reads", async () => {
+    const node = await start(newDirectory());
+    assert.equal(await send(node, DELIVERED), COMMITTED);
+    node.gate.moveTo("draining");
+    const refused = { code: "shutting_down", effect: "none" };
+    const override = { status: "catch-all", reason: "r" } as const;
+    const { router } = node;
+    await assert.rejects(
+      router.setRule({ ...DEFAULT_RULE, deliveredThreshold: 0 }, "ops"),
+      refused,
+    );
+    await assert.rejects(router.setOverride(DOMAIN, override, "ops"), refused);
+    await assert.rejects(router.removeOverride(DOMAIN, "ops"), refused);
+    await assert.rejects(router.reset(DOMAIN, "ops"), refused);
+    await assert.rejects(router.rebalance({ isDryRun: false }), refused);
+    await assert.rejects(router.drain("x"), refused);
+    assert.deepEqual(router.rule(), DEFAULT_RULE);
+    const { delivered, overridden } = await router.status(DOMAIN);
+    assert.deepEqual([delivered, overridden], [1, false]);
+    await router.tryRule(DEFAULT_RULE);
+    await node.stop();
+  });
+
   it("refuses another number of partitions and leaves the directory as it was", async () => {
     const directory = newDirectory();
     await (await start(directory, "--partitions", "4")).stop();

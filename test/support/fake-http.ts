@@ -46,6 +46,7 @@ export class FakeStream implements HttpStream {
 
 export class FakeReply implements HttpReply {
   isClosed = false;
+  isReadOnly = false;
   status = 0;
   headers: Map<string, string> = new Map();
   body = "";

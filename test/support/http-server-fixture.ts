@@ -213,6 +213,13 @@ function silentRoutes(get: GetFixture): HttpRoute[] {
     },
     {
       method: "GET",
+      pattern: "/silent-read",
+      handler: (_request, reply) => {
+        reply.isReadOnly = true;
+      },
+    },
+    {
+      method: "GET",
       pattern: "/late",
       handler: (_request, reply) => {
         setTimeout(() => reply.send(200, [], "late"), DEADLINE_MS * 2);

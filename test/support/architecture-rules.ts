@@ -21,7 +21,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   transport: ["model", "runtime"],
   notifications: ["model", "runtime"],
   checkpoint: ["model", "runtime", "counters", "wal"],
-  "control-plane": ["model", "runtime", "transport"],
+  "control-plane": ["model", "runtime", "transport", "wal"],
   client: ["api", "model"],
   commit: ["model", "runtime", "wal"],
   partition: ["model", "runtime", "counters", "wal", "commit", "checkpoint"],
@@ -69,7 +69,7 @@ const MAY_IMPORT_FILE: Readonly<Record<string, readonly string[]>> = {
   // `catchall serve` starts a node in its own process; `catchall verify` recounts a data directory with its wiring.
   cli: ["src/server/main.ts", "src/server/verify.ts"],
   // The simulator runs the production wiring.
-  simulation: ["src/server/assemble-node.ts"],
+  simulation: ["src/server/assemble-node.ts", "src/server/assemble-cluster-node.ts"],
 };
 
 /** A room may import this much of another and no more: the floor must not grow into a layer. */

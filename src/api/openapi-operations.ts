@@ -56,6 +56,18 @@ const keyHeader: Json = {
   schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[\\x21-\\x7e]+$" },
 };
 
+const lastEventId = "The id of the last event that the client has seen";
+const lastEventIdHeader: Json = {
+  name: "Last-Event-ID",
+  in: "header",
+  required: false,
+  description: lastEventId,
+  schema: { type: "string" },
+};
+const lastEventIdQuery = query("lastEventId", `${lastEventId}, for a first request`, {
+  type: "string",
+});
+
 function single(kind: "delivered" | "bounced"): OperationSpec {
   return {
     tag: "events",
@@ -166,10 +178,17 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
   },
   changes: {
     tag: "domains",
-    summary: "Server-sent events: status changes of all domains from now on",
-    parameters: [statusQuery],
+    summary: "Server-sent events: status changes of all domains from now on, or since an event",
+    description:
+      "Each event has an id. A client that comes back with `Last-Event-ID` gets what changed since. When the node does " +
+      "not know that any more (too long ago, a restart, another node), the first event is `missed`: read again what " +
+      "you need, for example with an export; the stream goes on from now. Blocks of an id without data are no events.",
+    parameters: [statusQuery, lastEventIdHeader, lastEventIdQuery],
     success: {
-      "200": { description: "Events `change` (StatusChange)", content: sse("StatusChange") },
+      "200": {
+        description: "Events `change` (StatusChange) and `missed` (MissedChanges)",
+        content: sse("StatusChange", "MissedChanges"),
+      },
     },
     problems: [400],
   },

@@ -139,6 +139,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     bounced: count,
     at: time,
   }),
+  MissedChanges: object({ lastEventId: text, detail: text }),
   Rule: object(
     {
       deliveredThreshold: { type: "integer", minimum: 0, maximum: 1_000_000_000 },

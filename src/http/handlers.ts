@@ -8,6 +8,7 @@ import { ROUTES, type RouteId, type RouteSpec, sheddingOf } from "../api/routes.
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
 import { ANONYMOUS } from "./access-control.ts";
+import { ChangeHistory } from "./change-history.ts";
 import * as cluster from "./cluster-handlers.ts";
 import * as domains from "./domain-handlers.ts";
 import { bulkEventsHandler, singleEventHandler } from "./event-handlers.ts";
@@ -28,7 +29,9 @@ export interface HttpSurface {
 /** All routes of the table, the answer to everything else, and the way to end what is open. */
 export function createSurface(deps: HttpDeps): HttpSurface {
   const context = new ExchangeContext(deps);
-  const streams = new StatusStreams(deps.ingress);
+  const origin = `since-${deps.ingress.nodeId}-${deps.clock.wallMs().toString(36)}`;
+  const history = new ChangeHistory(deps.limits.changesKeptMax, origin);
+  const streams = new StatusStreams(deps.ingress, history);
   const handlers = handlersOf(context, streams);
   deps.metrics.gauge(
     "http_streams",

@@ -27,6 +27,8 @@ export interface HttpLimits {
   readonly streamsMax: number;
   /** Changes kept for a stream whose client reads slowly; over it the stream is ended. */
   readonly streamBacklogMax: number;
+  /** Changes kept for streams that are resumed with `Last-Event-ID`. */
+  readonly changesKeptMax: number;
   readonly heartbeatMs: number;
   /** Share of the pending limit over which reads are shed, so that the rest is left to writes. */
   readonly readShare: number;
@@ -43,6 +45,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   pageItemsMax: 1_000,
   streamsMax: 1_000,
   streamBacklogMax: 1_000,
+  changesKeptMax: 10_000,
   heartbeatMs: 15_000,
   readShare: 0.8,
 };

@@ -1,29 +1,45 @@
 /**
- * Fans status changes out to the event streams that are open, from one subscription to the ingress.
- * Invariant: a stream holds a bounded backlog; a client that reads too slowly is cut off (it reconnects and gets the
- * status of now), and can hold back neither the node nor other streams.
+ * Fans status changes out to the event streams that are open, from one subscription to the ingress. Once a client has
+ * asked for changes of all domains, the last ones are kept, so that it can go on after a lost connection.
+ * Invariant: a stream holds a bounded backlog; a client that reads too slowly is cut off (it reconnects and goes on
+ * where it was, or is told that it missed something), and can hold back neither the node nor other streams.
  */
 
 import type { Ingress, StatusChange } from "../router/ingress.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
+import type { ChangeHistory } from "./change-history.ts";
 import type { HttpStream } from "./http-server.ts";
+
+/** Missed changes written at once. */
+const MISSED_PIECE = 100;
 
 export interface StreamOptions {
   readonly accepts: (change: StatusChange) => boolean;
   readonly backlogMax: number;
   readonly heartbeatMs: number;
   readonly timers: Timers;
+  /** Place of now, for clients that come back; null for streams that can't be resumed. */
+  readonly lastId: (() => string) | null;
   /** Called once, however the stream ends. */
   readonly onEnd: () => void;
 }
 
 export class StatusStreams {
+  readonly history: ChangeHistory;
   readonly #ingress: Ingress;
   readonly #open: Set<StatusStream> = new Set();
+  #isKeeping = false;
   #unsubscribe: (() => void) | null = null;
 
-  constructor(ingress: Ingress) {
+  constructor(ingress: Ingress, history: ChangeHistory) {
     this.#ingress = ingress;
+    this.history = history;
+  }
+
+  /** From now on changes are kept, streams or none: until then they would cost and serve nobody. */
+  keepHistory(): void {
+    this.#isKeeping = true;
+    this.#subscribe();
   }
 
   /** Subscribes now; nothing is written before `start`. */
@@ -32,20 +48,25 @@ export class StatusStreams {
       ...options,
       onEnd: () => {
         this.#open.delete(stream);
-        if (this.#open.size === 0) this.#stop();
+        if (this.#open.size === 0 && !this.#isKeeping) this.#stop();
         options.onEnd();
       },
     });
     this.#open.add(stream);
-    this.#unsubscribe ??= this.#ingress.onStatusChange((change) => {
-      for (const each of this.#open) each.offer(change);
-    });
+    this.#subscribe();
     return stream;
   }
 
   /** Ends every stream, for shutdown. */
   endAll(): void {
     for (const stream of [...this.#open]) stream.end();
+  }
+
+  #subscribe(): void {
+    this.#unsubscribe ??= this.#ingress.onStatusChange((change) => {
+      if (this.#isKeeping) this.history.add(change);
+      for (const each of this.#open) each.offer(change);
+    });
   }
 
   #stop(): void {
@@ -57,6 +78,10 @@ export class StatusStreams {
 export class StatusStream {
   readonly #options: StreamOptions;
   #backlog: string[] = [];
+  /** What the client missed, bounded by the history; written before the backlog, piece by piece. */
+  #missed: readonly StatusChange[] = [];
+  #missedAt = 0;
+  #toldId = "";
   #stream: HttpStream | null = null;
   #isReady = false;
   #isEnded = false;
@@ -70,22 +95,23 @@ export class StatusStream {
     return this.#isEnded;
   }
 
-  /** Writes `first` and then what has gathered since `open`. */
-  start(stream: HttpStream, first: string): void {
+  /** Writes `first`, then `missed`, then what has gathered since `open`. */
+  start(stream: HttpStream, first: string, missed: readonly StatusChange[] = []): void {
     if (this.#isEnded) {
       stream.end();
       return;
     }
     this.#stream = stream;
+    this.#missed = missed.filter((change) => this.#options.accepts(change));
     stream.onDrain(() => this.#drain());
-    this.#isReady = stream.write(`retry: 2000\n\n${first}`);
+    this.#isReady = stream.write(`retry: 2000\n\n${first}${this.#place()}`);
     if (this.#isReady) this.#drain();
     this.#beat();
   }
 
   offer(change: StatusChange): void {
     if (this.#isEnded || !this.#options.accepts(change)) return;
-    this.#backlog.push(formatEvent("change", change, change.id));
+    this.#backlog.push(changeEvent(change));
     if (this.#backlog.length > this.#options.backlogMax) this.end();
     else if (this.#isReady) this.#drain();
   }
@@ -94,6 +120,7 @@ export class StatusStream {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#backlog = [];
+    this.#missed = [];
     this.#heartbeat?.cancel();
     this.#stream?.end();
     this.#options.onEnd();
@@ -102,20 +129,45 @@ export class StatusStream {
   #drain(): void {
     if (this.#isEnded || this.#stream === null) return;
     this.#isReady = true;
-    if (this.#backlog.length === 0) return;
+    this.#writeMissed(this.#stream);
+    if (!this.#isReady || this.#backlog.length === 0) return;
     const chunk = this.#backlog.join("");
     this.#backlog = [];
     this.#isReady = this.#stream.write(chunk);
+  }
+
+  #writeMissed(stream: HttpStream): void {
+    while (this.#isReady && this.#missedAt < this.#missed.length) {
+      const piece = this.#missed.slice(this.#missedAt, this.#missedAt + MISSED_PIECE);
+      this.#missedAt += piece.length;
+      this.#isReady = stream.write(piece.map(changeEvent).join(""));
+    }
+  }
+
+  /**
+   * An id without data: clients keep it for `Last-Event-ID`, so that a stream on which nothing was sent for long (a
+   * filter that little fits) can be resumed too. Only while nothing waits that comes before it.
+   */
+  #place(): string {
+    const id = this.#options.lastId?.() ?? "";
+    const isBehind = this.#missedAt < this.#missed.length || this.#backlog.length > 0;
+    if (isBehind || id === this.#toldId) return "";
+    this.#toldId = id;
+    return `id: ${id}\n\n`;
   }
 
   #beat(): void {
     this.#heartbeat = this.#options.timers.after(this.#options.heartbeatMs, () => {
       if (this.#isEnded) return;
       // A comment line keeps proxies from closing an idle stream; skipped while the client is behind.
-      if (this.#isReady) this.#isReady = this.#stream?.write(":\n\n") ?? false;
+      if (this.#isReady) this.#isReady = this.#stream?.write(`${this.#place()}:\n\n`) ?? false;
       this.#beat();
     });
   }
+}
+
+function changeEvent(change: StatusChange): string {
+  return formatEvent("change", change, change.id);
 }
 
 /** One server-sent event. JSON has no raw newlines, so one `data` line holds it. */

@@ -1,9 +1,10 @@
 /**
  * Server-sent events: changes of one domain (after its status of now), and changes of all.
- * Invariant: the subscription begins before the status is read, so that no change falls between the two.
+ * Invariants: the subscription begins before the status is read, so that no change falls between the two; a client that
+ * comes back with a `Last-Event-ID` gets every change since, or an event `missed` that says that it did not.
  */
 
-import { statusParameter } from "../api/messages.ts";
+import { queryParameter, statusParameter } from "../api/messages.ts";
 import { DomainParser } from "../model/domain-name.ts";
 import type { StatusChange } from "../router/ingress.ts";
 import { parseDomain } from "./domain-handlers.ts";
@@ -17,6 +18,8 @@ const STREAM_HEADERS: HttpHeaders = [
   // Proxies of the nginx family hold streams back without this.
   ["X-Accel-Buffering", "no"],
 ];
+
+const LAST_EVENT_ID_SHOWN = 100;
 
 /** `GET /domains/{domain}/watch`. */
 export function watchDomainHandler(
@@ -41,14 +44,30 @@ export function watchDomainHandler(
   };
 }
 
-/** `GET /changes`: changes from now on, of all domains or into one status. */
+/** `GET /changes`: changes from now on, or since `Last-Event-ID`, of all domains or into one status. */
 export function changesHandler(context: ExchangeContext, streams: StatusStreams): ExchangeHandler {
   return (exchange, request) => {
     const status = statusParameter(request.query);
     const accepts = (change: StatusChange): boolean => status === null || change.to === status;
-    const stream = subscribe(context, streams, exchange, accepts);
-    stream?.start(exchange.openStream(200, STREAM_HEADERS), ":\n\n");
+    // EventSource can't set the header on its first request, so that the query may say it too; the header is newer.
+    const lastEventId =
+      request.header("last-event-id") || queryParameter(request.query, "lastEventId") || null;
+    streams.keepHistory();
+    const lastId = (): string => streams.history.lastId;
+    const missed = lastEventId === null ? [] : streams.history.after(lastEventId);
+    const stream = subscribe(context, streams, exchange, accepts, lastId);
+    if (stream === null) return;
+    const first = missed === null ? missedEvent(streams, lastEventId ?? "") : ":\n\n";
+    stream.start(exchange.openStream(200, STREAM_HEADERS), first, missed ?? []);
   };
+}
+
+/** Says that changes were lost, so that the client reads again what it needs; the stream goes on from now. */
+function missedEvent(streams: StatusStreams, lastEventId: string): string {
+  const { lastId, changesMax } = streams.history;
+  const detail = `Changes after this id are not known here any more: a node keeps its last ${changesMax} changes`;
+  const data = { lastEventId: lastEventId.slice(0, LAST_EVENT_ID_SHOWN), detail };
+  return formatEvent("missed", data, lastId);
 }
 
 /** Null when refused, and then answered. */
@@ -57,6 +76,7 @@ function subscribe(
   streams: StatusStreams,
   exchange: Exchange,
   accepts: (change: StatusChange) => boolean,
+  lastId: (() => string) | null = null,
 ): StatusStream | null {
   const refusal = context.admission.openStream();
   if (refusal !== null) {
@@ -67,6 +87,7 @@ function subscribe(
   const stream = streams.open({
     accepts,
     timers,
+    lastId,
     backlogMax: limits.streamBacklogMax,
     heartbeatMs: limits.heartbeatMs,
     onEnd: () => context.admission.closeStream(),

@@ -76,7 +76,9 @@ describe("GET /changes", () => {
     assert.equal((reply.stream?.chunks.length ?? 0) - before, 3);
     assert.equal(reply.stream?.chunks.at(-1), ":\n\n");
     reply.abort();
-    assert.equal(ingress.listeners.size, 0);
+    ingress.emit(change("a.example.com"));
+    time.advance(45_000);
+    assert.equal(reply.stream?.chunks.length, before + 3, "nothing after the end");
   });
 
   it("holds changes for a slow client and cuts it off over the limit, others unharmed", async () => {
@@ -115,5 +117,112 @@ describe("GET /changes", () => {
     const reply = await http.send("GET", "/changes");
     surface.endStreams();
     assert.equal(reply.stream?.isEnded, true);
+  });
+});
+
+describe("GET /changes with Last-Event-ID", () => {
+  const id = (number: number): string => `1-1-${number}-0-0`;
+  const idsOf = (text: string | undefined): string[] =>
+    [...(text ?? "").matchAll(/^event: change\nid: (.*)$/gm)].map((found) => found[1] as string);
+  /** The id that an EventSource would send when it comes back. */
+  const placeOf = (text: string | undefined): string =>
+    [...(text ?? "").matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "";
+  const resume = (fixture: ReturnType<typeof openFixture>, lastEventId: string, query = "") =>
+    fixture.http.send("GET", `/changes${query}`, { headers: { "last-event-id": lastEventId } });
+
+  it("goes on after the event seen last, without a gap or a repetition", async () => {
+    const fixture = openFixture();
+    const first = await fixture.http.send("GET", "/changes");
+    for (const n of [1, 2]) fixture.ingress.emit(change("a.example.com", "catch-all", id(n)));
+    first.abort();
+    for (const n of [3, 4, 5]) fixture.ingress.emit(change("a.example.com", "catch-all", id(n)));
+    const second = await resume(fixture, id(2));
+    fixture.ingress.emit(change("a.example.com", "catch-all", id(6)));
+    assert.deepEqual(idsOf(second.stream?.text), [3, 4, 5, 6].map(id));
+    assert.deepEqual(eventsOf(second.stream?.text ?? "").includes("missed"), false);
+    const third = await resume(fixture, id(6));
+    assert.deepEqual(idsOf(third.stream?.text), []);
+    assert.equal(eventsOf(third.stream?.text ?? "").length, 0);
+    const byQuery = await fixture.http.send("GET", `/changes?lastEventId=${id(4)}`);
+    assert.deepEqual(idsOf(byQuery.stream?.text), [5, 6].map(id));
+  });
+
+  it("can be resumed before the first event", async () => {
+    const fixture = openFixture();
+    const first = await fixture.http.send("GET", "/changes");
+    const place = placeOf(first.stream?.text);
+    first.abort();
+    fixture.ingress.emit(change("a.example.com", "catch-all", id(1)));
+    const second = await resume(fixture, place);
+    assert.deepEqual(eventsOf(second.stream?.text ?? ""), ["change"]);
+  });
+
+  it("says with an event of its own that the id is too old or unknown, and goes on from now", async () => {
+    const fixture = openFixture({ limits: { changesKeptMax: 3 } });
+    const first = await fixture.http.send("GET", "/changes");
+    const origin = placeOf(first.stream?.text);
+    for (let n = 1; n <= 5; n++) fixture.ingress.emit(change("a.example.com", "catch-all", id(n)));
+    for (const lost of [id(1), origin, "of another node", "x".repeat(5000)]) {
+      const reply = await resume(fixture, lost);
+      assert.deepEqual(eventsOf(reply.stream?.text ?? ""), ["missed"], lost.slice(0, 20));
+      const data = /^data: (.*)$/m.exec(reply.stream?.text ?? "")?.[1] ?? "";
+      assert.equal((JSON.parse(data) as { lastEventId: string }).lastEventId, lost.slice(0, 100));
+      assert.equal(placeOf(reply.stream?.text), id(5), "a second loss of the line loses nothing");
+      reply.abort();
+    }
+    const kept = await resume(fixture, id(2));
+    assert.deepEqual(idsOf(kept.stream?.text), [3, 4, 5].map(id));
+  });
+
+  it("keeps the place of a filtered stream on which nothing was sent", async () => {
+    const fixture = openFixture({ limits: { changesKeptMax: 3 } });
+    const first = await fixture.http.send("GET", "/changes?status=catch-all");
+    for (let n = 1; n <= 9; n++) {
+      fixture.ingress.emit(change("a.example.com", "not catch-all", id(n)));
+    }
+    fixture.time.advance(15_000);
+    const place = placeOf(first.stream?.text);
+    assert.equal(place, id(9));
+    fixture.ingress.emit(change("b.example.com", "not catch-all", id(10)));
+    fixture.ingress.emit(change("b.example.com", "catch-all", id(11)));
+    const second = await resume(fixture, place, "?status=catch-all");
+    assert.deepEqual(idsOf(second.stream?.text), [id(11)]);
+    assert.deepEqual(eventsOf(second.stream?.text ?? ""), ["change"]);
+  });
+
+  it("writes what was missed in pieces, as fast as the client reads, and never tells a place ahead", async () => {
+    const fixture = openFixture({ limits: { streamBacklogMax: 5 } });
+    const first = await fixture.http.send("GET", "/changes");
+    for (let n = 1; n <= 950; n++) {
+      fixture.ingress.emit(change("a.example.com", "catch-all", id(n)));
+    }
+    first.abort();
+    const reply = fixture.http.start(
+      "GET",
+      "/changes",
+      { headers: { "last-event-id": id(0) } },
+      (each) => {
+        each.isStreamWritable = false;
+      },
+    );
+    assert.deepEqual(eventsOf(reply.stream?.text ?? ""), ["missed"]);
+    const slow = fixture.http.start(
+      "GET",
+      "/changes",
+      { headers: { "last-event-id": id(50) } },
+      (each) => {
+        each.isStreamWritable = false;
+      },
+    );
+    assert.equal(slow.stream?.isEnded, false);
+    fixture.ingress.emit(change("a.example.com", "catch-all", id(951)));
+    fixture.time.advance(15_000);
+    assert.equal(placeOf(slow.stream?.text), "");
+    for (let i = 0; i < 20; i++) {
+      slow.stream?.drain();
+      if (slow.stream !== null) slow.stream.isWritable = false;
+    }
+    const expected = Array.from({ length: 901 }, (_, i) => id(51 + i));
+    assert.deepEqual(idsOf(slow.stream?.text), expected);
   });
 });

@@ -14,6 +14,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Random } from "../runtime/random.ts";
 import { ENTRY_HEADER_BYTES, sealEnvelope } from "../wal/entry-codec.ts";
 import type { AppendOutcome, NodeLog } from "../wal/node-log.ts";
+import { EntryTime } from "./entry-time.ts";
 
 /** An entry is closed at this size; one section may be larger than the room left, never larger than this. */
 export const ENTRY_BODY_BYTES_MAX: number = 512 * 1024;
@@ -40,6 +41,8 @@ export interface GroupCommitObserver {
   appended(durationMs: number, eventCount: number): void;
   /** The log can't be appended to any more: stop serving. */
   logFailed(reason: string): void;
+  /** The wall clock is this far beyond what entries may carry, ms; 0: it is back. Told on change only. */
+  clockLeapt?(aheadMs: number): void;
 }
 
 export interface GroupCommitOptions {
@@ -49,7 +52,7 @@ export interface GroupCommitOptions {
   readonly incarnation: number;
   /** Checksum that the first entry is chained to. */
   readonly chainSeed: number;
-  /** Entry times never go back, not over a restart either. */
+  /** Time of the last entry of an earlier life: entry times never go back (entry-time.ts). */
   readonly timeMsMin: number;
   readonly observer: GroupCommitObserver;
 }
@@ -71,14 +74,16 @@ export class GroupCommit {
   #isPumpDue = false;
   #failure: CatchallError | null = null;
   #previousCrc: number;
-  #timeMs: number;
+  readonly #time: EntryTime;
   #sequence = 0;
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: GroupCommitOptions) {
     this.#options = options;
     this.#previousCrc = options.chainSeed;
-    this.#timeMs = options.timeMsMin;
+    this.#time = new EntryTime(options.clock, options.timeMsMin, (aheadMs) =>
+      options.observer.clockLeapt?.(aheadMs),
+    );
   }
 
   /** Sequence of the last committed entry. */
@@ -88,7 +93,12 @@ export class GroupCommit {
 
   /** The time that an entry appended now would carry. */
   nowMs(): number {
-    return Math.max(this.#timeMs, this.#options.clock.wallMs());
+    return this.#time.nowMs();
+  }
+
+  /** How far the wall clock is beyond what entries may carry, ms. */
+  clockAheadMs(): number {
+    return this.#time.aheadMs();
   }
 
   enqueue(section: Section): void {
@@ -143,7 +153,7 @@ export class GroupCommit {
     const { outcome, sections, entry } = append;
     if (outcome.kind !== "committed") return this.#settleFailure(sections, outcome);
     this.#sequence = entry.sequence;
-    this.#timeMs = entry.timeMs;
+    this.#time.taken(entry.timeMs);
     this.#previousCrc = append.crc;
     const durationMs = this.#options.clock.monotonicMs() - append.startedMs;
     this.#options.observer.appended(durationMs, append.eventCount);

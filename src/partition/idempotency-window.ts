@@ -1,11 +1,12 @@
 /**
  * Which keys were counted, and for how long that is promised. Keys lie in buckets by the time of their entry; a whole
- * bucket is forgotten once its youngest possible key is older than the window, so a key counts once for at least the
- * window and at most a minute longer.
+ * bucket is forgotten once its youngest possible key is older than the window and the step that entry time may take at
+ * once, so a key counts once for at least the window, whatever the wall clock does, and at most two minutes longer.
  * Invariant: only applied (durable) keys are here; keys in flight are the actor's `pendingKeys`.
  * A bucket is open addressing over five words a key (16-byte key, fingerprint, never 0): 29 to 57 bytes a key.
  */
 
+import { WALL_LEAP_MS_MAX } from "../commit/entry-time.ts";
 import { CatchallError } from "../model/errors.ts";
 
 const WORDS = 5;
@@ -13,6 +14,8 @@ const WORDS = 5;
 const BUCKET_MS = 60_000;
 const SLOTS_MIN = 64;
 const LOAD_MAX = 0.7;
+/** From the start of a bucket until it may be forgotten, less the window. */
+const GRACE_MS = BUCKET_MS + WALL_LEAP_MS_MAX;
 
 /** The keys that one node may hold, shared by the windows of its partitions. */
 export class KeyBudget {
@@ -65,11 +68,11 @@ export class IdempotencyWindow {
     if (this.#bucketAt(start).add(k0, k1, k2, k3, fingerprint)) this.#budget.used++;
   }
 
-  /** Forgets buckets that ended more than the window before `timeMs`. */
+  /** Forgets buckets that ended more than the window and a step of the clock before `timeMs`. */
   expire(timeMs: number): void {
     while (this.#buckets.length > 0) {
       const oldest = this.#buckets[0] as KeyBucket;
-      if (oldest.startMs + BUCKET_MS + this.#windowMs > timeMs) return;
+      if (oldest.startMs + GRACE_MS + this.#windowMs > timeMs) return;
       this.#budget.used -= oldest.count;
       this.#buckets.shift();
     }

@@ -83,11 +83,11 @@ export class PartitionActor {
     }
     this.#admitted.set(batch.producer, batch.producerSequence);
     if (batch.records.keyedCount === 0) {
-      this.#commit.enqueue(new EventsSection(this, batch, batch.records, null));
+      this.#commit.enqueue(new EventsSection(this, batch, batch.records, null, false));
       return;
     }
-    const { records, keys } = this.#admitKeys(batch.records);
-    this.#commit.enqueue(new EventsSection(this, batch, records, keys));
+    const { records, keys, isAttached } = this.#admitKeys(batch.records);
+    this.#commit.enqueue(new EventsSection(this, batch, records, keys, isAttached));
   }
 
   /** Appends an operator's change; resolves once it is durable and applied. */
@@ -109,7 +109,7 @@ export class PartitionActor {
   applyEvents(batch: SubBatch, records: RecordWriter, entry: CommittedEntry): void {
     this.state.advance(this.epoch, entry);
     this.state.applyEvents(records.bytes, 0, records.count, entry.timeMs);
-    this.state.applyProducer(batch.producer, batch.producerSequence);
+    this.state.applyProducer(batch.producer, batch.producerSequence, entry.timeMs);
   }
 
   applyChange(change: Change, entry: CommittedEntry): void {
@@ -138,8 +138,15 @@ export class PartitionActor {
     return new CatchallError("internal", "A producer's sequence has a gap");
   }
 
-  #admitKeys(all: RecordWriter): { records: RecordWriter; keys: Uint8Array } {
+  /** `isAttached`: some key is in flight in an earlier sub-batch, whose outcome this one shares. */
+  #admitKeys(all: RecordWriter): {
+    records: RecordWriter;
+    keys: Uint8Array;
+    isAttached: boolean;
+  } {
     this.state.window.expire(this.#commit.nowMs());
+    const pendingBefore = this.#pendingKeys.size;
+    let isAttached = false;
     const records = new Records();
     const keys = new Uint8Array(all.keyedCount);
     let keyed = 0;
@@ -148,13 +155,14 @@ export class PartitionActor {
       if (!isKeyed(all.bytes, at)) {
         records.copy(all.bytes, at, end);
       } else {
+        if (pendingBefore > 0) isAttached ||= this.#pendingKeys.has(keyText(all.bytes, at));
         const verdict = this.#admitKey(all.bytes, at);
         keys[keyed++] = verdict;
         if (verdict === KEY_COUNTED) records.copy(all.bytes, at, end);
       }
       at = end;
     }
-    return { records, keys };
+    return { records, keys, isAttached };
   }
 
   #admitKey(bytes: Uint8Array, at: number): number {
@@ -190,17 +198,20 @@ class EventsSection implements Section {
   readonly #batch: SubBatch;
   readonly #records: RecordWriter;
   readonly #keys: Uint8Array | null;
+  readonly #isAttached: boolean;
 
   constructor(
     actor: PartitionActor,
     batch: SubBatch,
     records: RecordWriter,
     keys: Uint8Array | null,
+    isAttached: boolean,
   ) {
     this.#actor = actor;
     this.#batch = batch;
     this.#records = records;
     this.#keys = keys;
+    this.#isAttached = isAttached;
     this.eventCount = batch.eventCount;
     this.encodedBytes = SECTION_HEADER_BYTES + EVENTS_HEADER_BYTES + records.length;
   }
@@ -233,7 +244,9 @@ class EventsSection implements Section {
   failed(error: CatchallError): void {
     this.#actor.forgetPendingKeys(this.#records);
     this.#actor.forgetAdmission(this.#batch);
-    this.#batch.failed(error);
+    // The first event of a key in flight may be in the log: its duplicate must not be told that nothing was counted.
+    const isUnknown = this.#isAttached && error.code === "log_failed";
+    this.#batch.failed(isUnknown ? new CatchallError("outcome_unknown", error.message) : error);
   }
 }
 

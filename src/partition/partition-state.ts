@@ -70,7 +70,8 @@ export interface PartitionStateOptions {
 interface MetaImage {
   readonly rule: Rule;
   readonly ruleRevision: number;
-  readonly producers: readonly (readonly [number, number])[];
+  /** Incarnation, sequence, time of its last entry (missing in images of version 0.1.0). */
+  readonly producers: readonly (readonly [number, number, number?])[];
   readonly overrides: readonly (readonly [string, Override])[];
 }
 
@@ -89,6 +90,8 @@ export class PartitionState {
   isMetaDirty = false;
   /** Last committed sequence of each producer incarnation. */
   readonly producers: Map<number, number> = new Map();
+  /** Time of the last entry of each producer, ms. */
+  readonly #producerTimes: Map<number, number> = new Map();
   /** By entry of the table. */
   readonly #overrides: Map<number, Override> = new Map();
   readonly #pagesAhead: Map<number, Position> = new Map();
@@ -131,9 +134,20 @@ export class PartitionState {
     this.window.expire(timeMs);
   }
 
-  applyProducer(producer: number, sequence: number): void {
+  applyProducer(producer: number, sequence: number, timeMs: number): void {
     this.isMetaDirty = true;
     this.producers.set(producer, sequence);
+    this.#producerTimes.set(producer, timeMs);
+  }
+
+  /** Drops the rows of producers that are gone for ever and have sent nothing since `beforeMs`. */
+  pruneProducers(isGone: (producer: number) => boolean, beforeMs: number): void {
+    for (const [producer, timeMs] of this.#producerTimes) {
+      if (timeMs >= beforeMs || !isGone(producer)) continue;
+      this.producers.delete(producer);
+      this.#producerTimes.delete(producer);
+      this.isMetaDirty = true;
+    }
   }
 
   applyChange(change: Change, timeMs: number): void {
@@ -181,7 +195,9 @@ export class PartitionState {
     const image: MetaImage = {
       rule: this.rule,
       ruleRevision: this.ruleRevision,
-      producers: [...this.producers],
+      producers: [...this.producers].map(([producer, sequence]) => {
+        return [producer, sequence, this.#producerTimes.get(producer) ?? 0] as const;
+      }),
       overrides: [...this.#overrides].map(([entry, o]) => [this.table.name(entry), o] as const),
     };
     return new TextEncoder().encode(JSON.stringify(image));
@@ -216,7 +232,10 @@ export class PartitionState {
     }
     this.rule = image.rule;
     this.ruleRevision = image.ruleRevision;
-    for (const [producer, sequence] of image.producers) this.producers.set(producer, sequence);
+    for (const [producer, sequence, timeMs = 0] of image.producers) {
+      this.producers.set(producer, sequence);
+      this.#producerTimes.set(producer, timeMs);
+    }
     for (const [domain, override] of image.overrides) {
       this.#overrides.set(this.#findOrInsert(domain as DomainName), override);
     }

@@ -164,7 +164,7 @@ function replaySection(
   if (section.kind === SECTION_EVENTS) {
     const events = readEvents(bytes, section);
     state.applyEvents(bytes, events.recordsStart, events.recordCount, header.timeMs);
-    state.applyProducer(events.producer, events.producerSequence);
+    state.applyProducer(events.producer, events.producerSequence, header.timeMs);
   } else {
     state.applyChange(decodeChange(bytes, section), header.timeMs);
   }

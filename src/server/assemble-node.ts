@@ -172,8 +172,17 @@ function createCommit(
         hooks.gate.moveTo("failed", reason);
         hooks.onLogFailed(reason);
       },
+      clockLeapt: (aheadMs) => tellLeap(ports.logger, aheadMs),
     },
   });
+}
+
+function tellLeap(logger: Logger, aheadMs: number): void {
+  if (aheadMs === 0) logger.info({}, "The wall clock is believed again");
+  else {
+    const text = "The wall clock leapt ahead: events are counted with the time that really passed";
+    logger.error({ aheadMs }, `${text}; set the clock right, or restart the node if it is right`);
+  }
 }
 
 function createRouter(
@@ -230,7 +239,7 @@ function createCheckpointer(
     incarnation: settings.incarnation,
     restored: recovery.checkpoint,
     epoch: settings.incarnation,
-    sources: states.map((state) => sourceOf(state)),
+    sources: states.map((state) => sourceOf(state, () => pruneProducers(state, settings, commit))),
     appliedSequence: () => commit.sequence,
     entryTimeMs: () => commit.nowMs(),
     identity: identityOf(settings),
@@ -238,7 +247,13 @@ function createCheckpointer(
   });
 }
 
-function sourceOf(state: PartitionState): CheckpointSource {
+/** A node that is alone: every incarnation but its own is gone. A row outlives its producer by the window. */
+function pruneProducers(state: PartitionState, settings: NodeSettings, commit: GroupCommit): void {
+  const beforeMs = commit.nowMs() - settings.idempotencyWindowMs;
+  state.pruneProducers((producer) => producer !== settings.incarnation, beforeMs);
+}
+
+function sourceOf(state: PartitionState, pruneProducers: () => void): CheckpointSource {
   return {
     partition: state.partition,
     get position() {
@@ -255,6 +270,9 @@ function sourceOf(state: PartitionState): CheckpointSource {
       isFull ? state.window.bucketStarts() : state.window.dirtyBuckets(),
     encodeKeys: (bucket) => state.window.encodeBucket(bucket),
     isMetaDirty: () => state.isMetaDirty,
-    encodeMeta: () => state.encodeMeta(),
+    encodeMeta: () => {
+      pruneProducers();
+      return state.encodeMeta();
+    },
   };
 }

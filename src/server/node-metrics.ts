@@ -87,7 +87,7 @@ export class NodeMetrics {
     readonly clock: Clock;
     readonly settings: { readonly incarnation: number; readonly partitions: number };
   }): void {
-    const { host, keyBudget, checkpointer, clock, settings } = parts;
+    const { host, keyBudget, checkpointer, commit, clock, settings } = parts;
     const gauge = this.#metrics.gauge.bind(this.#metrics);
     // A node that is alone holds its directory, not a lease; it forwards and hands over nothing.
     gauge("lease_remaining_seconds", "Time left of the lease", () => Number.POSITIVE_INFINITY);
@@ -109,6 +109,9 @@ export class NodeMetrics {
     gauge("dedupe_window_entries", "Idempotency keys remembered", () => keyBudget.used);
     gauge("wal_lag_events", "Log entries that no checkpoint covers", () => {
       return checkpointer.lagEntries;
+    });
+    gauge("clock_ahead_seconds", "How far the wall clock is beyond what entries may carry", () => {
+      return commit.clockAheadMs() / 1000;
     });
     gauge("checkpoint_age_seconds", "Time since the last checkpoint", () => {
       const last = checkpointer.lastCheckpointMs;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { WALL_LEAP_MS_MAX } from "../../src/commit/entry-time.ts";
 import { DomainParser } from "../../src/model/domain-name.ts";
 import type { CatchallError } from "../../src/model/errors.ts";
 import { DELIVERED } from "../../src/model/event.ts";
@@ -90,6 +91,61 @@ describe("PartitionActor", () => {
     assert.equal(await second, "log_full");
     assert.deepEqual(await admit(node, 9, 1, "k"), [KEY_COUNTED]);
     assert.deepEqual(await node.counts(DOMAIN), [1, 0, "unknown"]);
+  });
+
+  it("tells a duplicate of a key whose outcome is unknown no more than that", async () => {
+    const world = new TestWorld();
+    const node = await world.start({ partitions: 1 });
+    let release: () => void = () => undefined;
+    world.log.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    world.log.outcomes.push({ kind: "unknown", reason: "fsync failed" });
+    const first = admit(node, 8, 1, "k");
+    await new Promise((resolve) => setImmediate(resolve));
+    const duplicate = admit(node, 9, 1, "k");
+    const other = admit(node, 7, 1, "another");
+    world.log.hold = null;
+    release();
+    assert.equal(await first, "outcome_unknown");
+    assert.equal(await duplicate, "outcome_unknown");
+    assert.equal(await other, "log_failed");
+  });
+
+  it("counts on with bounded times while the wall clock is ahead, and forgets no key early", async () => {
+    const world = new TestWorld();
+    const node = await world.start({ partitions: 1, idempotencyWindowMs: 600_000 });
+    assert.deepEqual(await admit(node, 9, 1, "k"), [KEY_COUNTED]);
+    const startMs = world.clock.nowMs;
+    world.clock.leapMs = 365 * 86_400_000;
+    world.clock.nowMs += 599_000;
+    assert.deepEqual(await admit(node, 9, 2, "k"), [KEY_REPLAYED]);
+    assert.deepEqual(await admit(node, 9, 3), []);
+    const { lastSeen } = await node.assembled.router.status(DOMAIN as never);
+    const lastSeenMs = Date.parse(lastSeen as string);
+    assert.ok(lastSeenMs <= startMs + 599_000 + WALL_LEAP_MS_MAX, String(lastSeen));
+    world.clock.leapMs = 0;
+    world.clock.nowMs += 121_000;
+    assert.deepEqual(await admit(node, 9, 4, "k"), [KEY_COUNTED]);
+  });
+
+  it("drops a producer's row once its life is over and its window has passed", async () => {
+    const world = new TestWorld();
+    const producersOf = (node: TestNode) => [
+      ...(node.assembled.host.actors[0]?.state.producers.keys() ?? []),
+    ];
+    const live = async (waitMs: number) => {
+      const node = await world.start({ partitions: 1, idempotencyWindowMs: 600_000 });
+      assert.deepEqual(await admit(node, world.incarnation, 1), []);
+      await node.assembled.checkpointer.run();
+      world.clock.nowMs += waitMs;
+      return node;
+    };
+    await live(400_000);
+    assert.deepEqual(producersOf(await live(400_000)), [1, 2]);
+    assert.deepEqual(producersOf(await live(400_000)), [2, 3], "the first is 800 s old");
+    for (let life = 0; life < 20; life++) await live(400_000);
+    assert.deepEqual(producersOf(await world.start({ partitions: 1 })), [22, 23]);
   });
 
   it("refuses everything with the gate's refusal, and takes no sequence", async () => {

@@ -22,8 +22,10 @@ import { MemoryNodeLog } from "./memory-node-log.ts";
 
 export class TestClock implements Clock {
   nowMs = 1_790_000_000_000;
+  /** By how much the wall clock is off. */
+  leapMs = 0;
   wallMs(): number {
-    return this.nowMs;
+    return this.nowMs + this.leapMs;
   }
   monotonicMs(): number {
     return this.nowMs;

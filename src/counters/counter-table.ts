@@ -6,26 +6,14 @@
  */
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED, type EventKind } from "../model/event.ts";
-import { hash32 } from "../model/hash32.ts";
 import { STATUS_UNSEEN, type StatusCode } from "../model/status.ts";
 import { assert } from "../runtime/assert.ts";
 import { CounterTotals, type CounterTotalsView } from "./counter-totals.ts";
 import { EntryRecords } from "./entry-records.ts";
 import type { HashKey } from "./keyed-hash.ts";
 import { NAME_LENGTH_MAX } from "./name-arena.ts";
-import {
-  PAGE_ROW_NUMBERS,
-  PageReader,
-  PageWriter,
-  ROW_BOUNCED,
-  ROW_DELIVERED,
-  ROW_FIRST_SEEN_MS,
-  ROW_LAST_SEEN_MS,
-  ROW_NAME_LENGTH,
-  ROW_NAME_START,
-  ROW_STATUS,
-  ROW_STATUS_SINCE_MS,
-} from "./page-codec.ts";
+import { PageReader, PageWriter } from "./page-codec.ts";
+import { PAGE_ROW_NUMBERS } from "./page-rows.ts";
 import { SLOT_ENTRIES_MAX, SlotIndex } from "./slot-index.ts";
 
 /** Pages of all partitions together; the page of a domain is the high half of its hash32. */
@@ -106,18 +94,8 @@ export class CounterTable {
   /** As {@link find}, but appends a blank entry where there is none; -1 when the table is full. */
   findOrInsert(hash: number, bytes: Uint8Array, start: number, length: number): number {
     const keyed = this.#slots.hash(bytes, start, length);
-    return this.#findOrInsertKeyed(keyed, hash >>> 16, bytes, start, length);
-  }
-
-  #findOrInsertKeyed(
-    keyed: number,
-    pageId: number,
-    bytes: Uint8Array,
-    start: number,
-    length: number,
-  ): number {
     this.#slots.step();
-    const page = pageId - this.#firstPageId;
+    const page = (hash >>> 16) - this.#firstPageId;
     let entry = this.#slots.find(keyed, bytes, start, length);
     if (entry < 0) entry = this.#insert(keyed, page, bytes, start, length);
     this.#foundEntry = entry;
@@ -282,50 +260,22 @@ export class CounterTable {
     const reader = new PageReader(pageId, bytes);
     if (!(page >= 0 && page < this.#heads.length)) reader.damaged("it is of another partition");
     if (this.#heads[page] !== 0) reader.damaged("the page was restored before");
-    // Check all bytes before anything changes, then fetch the slots of all names at once: waiting
-    // for them one by one took a third of the time of a restore.
+    // All bytes are checked before anything changes.
     const { count } = reader;
     if (count > this.#keyedHashes.length) {
       // An image has at least five bytes an entry, so this is at most 14 times its size.
       this.#rows = new Float64Array(count * PAGE_ROW_NUMBERS);
       this.#keyedHashes = new Int32Array(count);
     }
-    const rows = this.#rows;
-    const keyedHashes = this.#keyedHashes;
-    for (let i = 0; i < count; i++) {
-      reader.next(rows, i * PAGE_ROW_NUMBERS);
-      const start = rows[i * PAGE_ROW_NUMBERS + ROW_NAME_START] as number;
-      const length = rows[i * PAGE_ROW_NUMBERS + ROW_NAME_LENGTH] as number;
-      if (hash32(bytes, start, start + length) >>> 16 !== pageId) {
-        reader.damaged("a domain is of another page");
-      }
-      keyedHashes[i] = this.#slots.hash(bytes, start, length);
+    reader.readRows(this.#rows, this.#keyedHashes, this.#slots.key);
+    const first = this.#records.count;
+    if (first + count > this.#entriesMax) throw new CatchallError("table_full");
+    if (!this.#records.appendRows(bytes, this.#rows, count)) throw new CatchallError("table_full");
+    if (this.#slots.insertNew(this.#keyedHashes, first, count) >= 0) {
+      reader.damaged("a domain is there twice");
     }
-    reader.end();
-    this.#slots.warm(keyedHashes, count);
-    for (let i = 0; i < count; i++) {
-      const start = rows[i * PAGE_ROW_NUMBERS + ROW_NAME_START] as number;
-      const length = rows[i * PAGE_ROW_NUMBERS + ROW_NAME_LENGTH] as number;
-      const keyed = keyedHashes[i] as number;
-      const entry = this.#records.count;
-      const found = this.#findOrInsertKeyed(keyed, pageId, bytes, start, length);
-      if (found < 0) throw new CatchallError("table_full");
-      if (found !== entry) reader.damaged("a domain is there twice");
-      this.#restoreEntry(entry, rows, i * PAGE_ROW_NUMBERS);
-    }
+    this.#totals.addRows(this.#rows, count);
+    if (count > 0) this.#heads[page] = first + count;
     this.#dirty[page] = 0;
-  }
-
-  #restoreEntry(entry: number, rows: Float64Array, at: number): void {
-    const records = this.#records;
-    const delivered = rows[at + ROW_DELIVERED] as number;
-    const bounced = rows[at + ROW_BOUNCED] as number;
-    this.#totals.addCount(DELIVERED, records.addCount(entry, DELIVERED, delivered));
-    this.#totals.addCount(BOUNCED, records.addCount(entry, BOUNCED, bounced));
-    records.touch(entry, rows[at + ROW_FIRST_SEEN_MS] as number);
-    records.touch(entry, rows[at + ROW_LAST_SEEN_MS] as number);
-    const status = rows[at + ROW_STATUS] as StatusCode;
-    records.setStatus(entry, status, rows[at + ROW_STATUS_SINCE_MS] as number);
-    this.#totals.moveStatus(STATUS_UNSEEN, status);
   }
 }

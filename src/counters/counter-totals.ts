@@ -3,8 +3,9 @@
  * Invariant: equal to a recount of all entries at any time. Sums of many counts near 2^53 stay exact, since they are
  * kept in two limbs; what is shown stops at Number.MAX_SAFE_INTEGER.
  */
-import type { EventKind } from "../model/event.ts";
+import { BOUNCED, DELIVERED, type EventKind } from "../model/event.ts";
 import type { StatusCode } from "../model/status.ts";
+import { PAGE_ROW_NUMBERS, ROW_BOUNCED, ROW_DELIVERED, ROW_STATUS } from "./page-rows.ts";
 
 /** Live view. `byStatus`: number of entries by status code: unseen, unknown, catch-all, not catch-all. */
 export interface CounterTotalsView {
@@ -41,6 +42,28 @@ export class CounterTotals implements CounterTotalsView {
     const carry = low >= LIMB ? 1 : 0;
     this.#low[kind] = low - carry * LIMB;
     this.#high[kind] = (this.#high[kind] as number) + high + carry;
+  }
+
+  /** Counts the first `count` of `rows` (page-rows.ts) as new entries. */
+  addRows(rows: Float64Array, count: number): void {
+    for (let i = 0, row = 0; i < count; i++, row += PAGE_ROW_NUMBERS) {
+      this.byStatus[rows[row + ROW_STATUS] as StatusCode]++;
+    }
+    this.#addColumn(rows, count, DELIVERED, ROW_DELIVERED);
+    this.#addColumn(rows, count, BOUNCED, ROW_BOUNCED);
+  }
+
+  #addColumn(rows: Float64Array, count: number, kind: EventKind, column: number): void {
+    let sum = 0;
+    for (let i = 0, at = column; i < count; i++, at += PAGE_ROW_NUMBERS) {
+      const value = rows[at] as number;
+      if (sum + value > Number.MAX_SAFE_INTEGER) {
+        this.addCount(kind, sum);
+        sum = 0;
+      }
+      sum += value;
+    }
+    this.addCount(kind, sum);
   }
 
   addEntry(): void {

@@ -11,6 +11,17 @@ import type { StatusCode } from "../model/status.ts";
 import { assert } from "../runtime/assert.ts";
 import { halfSipHash } from "./keyed-hash.ts";
 import { NameArena } from "./name-arena.ts";
+import {
+  PAGE_ROW_NUMBERS,
+  ROW_BOUNCED,
+  ROW_DELIVERED,
+  ROW_FIRST_SEEN_MS,
+  ROW_LAST_SEEN_MS,
+  ROW_NAME_LENGTH,
+  ROW_NAME_START,
+  ROW_STATUS,
+  ROW_STATUS_SINCE_MS,
+} from "./page-rows.ts";
 
 /** Times have 42 bits: up to the year 2109. */
 export const TIME_MS_MAX: number = 2 ** 42 - 1;
@@ -70,13 +81,7 @@ export class EntryRecords {
     const isShort = length <= SHORT_NAME_LENGTH_MAX;
     const offset = isShort ? 0 : this.#longNames.add(bytes, start, length);
     if (offset < 0) return -1;
-    const entry = this.#count;
-    if ((entry & CHUNK_MASK) === 0) {
-      const words = new Uint32Array(CHUNK_ENTRIES * RECORD_WORDS);
-      this.#chunks.push(words);
-      this.#byteChunks.push(new Uint8Array(words.buffer));
-    }
-    this.#count = entry + 1;
+    const entry = this.#appendBlank();
     const chunk = this.#chunkOf(entry);
     const at = wordOf(entry);
     chunk[at + NEXT] = next;
@@ -89,6 +94,63 @@ export class EntryRecords {
       chunk[at + NAME_OFFSET] = offset;
     }
     return entry;
+  }
+
+  #appendBlank(): number {
+    const entry = this.#count;
+    if ((entry & CHUNK_MASK) === 0) {
+      const words = new Uint32Array(CHUNK_ENTRIES * RECORD_WORDS);
+      this.#chunks.push(words);
+      this.#byteChunks.push(new Uint8Array(words.buffer));
+    }
+    this.#count = entry + 1;
+    return entry;
+  }
+
+  /**
+   * Appends the first `count` of `rows` (page-codec.ts) as one chain of {@link next}, whose head is the last of them.
+   * Their names are in `bytes`. False when the arena of long names is full; then only some are there.
+   */
+  appendRows(bytes: Uint8Array, rows: Float64Array, count: number): boolean {
+    let next = 0;
+    for (let i = 0, row = 0; i < count; i++, row += PAGE_ROW_NUMBERS) {
+      const start = rows[row + ROW_NAME_START] as number;
+      const entry = this.append(bytes, start, rows[row + ROW_NAME_LENGTH] as number, next);
+      if (entry < 0) return false;
+      next = entry + 1;
+      const chunk = this.#chunkOf(entry);
+      const at = wordOf(entry);
+      const delivered = rows[row + ROW_DELIVERED] as number;
+      const bounced = rows[row + ROW_BOUNCED] as number;
+      if (delivered < COUNT_IN_MAP) chunk[at + COUNTS] = delivered;
+      else this.#setCount(entry, 0, delivered);
+      if (bounced < COUNT_IN_MAP) chunk[at + COUNTS + 1] = bounced;
+      else this.#setCount(entry, 1, bounced);
+      const firstMs = rows[row + ROW_FIRST_SEEN_MS] as number;
+      const lastMs = rows[row + ROW_LAST_SEEN_MS] as number;
+      const sinceMs = rows[row + ROW_STATUS_SINCE_MS] as number;
+      const status = rows[row + ROW_STATUS] as number;
+      chunk[at + FIRST_SEEN] = firstMs >>> 0;
+      chunk[at + LAST_SEEN] = lastMs >>> 0;
+      chunk[at + STATUS_SINCE] = sinceMs >>> 0;
+      chunk[at + HIGH_BITS] =
+        (status << STATUS_SHIFT) |
+        ((sinceMs / WORD) << 20) |
+        ((lastMs / WORD) << 10) |
+        (firstMs / WORD);
+    }
+    return true;
+  }
+
+  /** Whether two entries have one name. */
+  haveSameName(entry: number, other: number): boolean {
+    const chunk = this.#byteChunkOf(other);
+    const at = nameByteOf(other);
+    const length = chunk[at] as number;
+    if (length <= SHORT_NAME_LENGTH_MAX) return this.nameEquals(entry, chunk, at + 1, length);
+    const name = new Uint8Array(length);
+    this.copyName(other, name, 0);
+    return this.nameEquals(entry, name, 0, length);
   }
 
   nameEquals(entry: number, bytes: Uint8Array, start: number, length: number): boolean {

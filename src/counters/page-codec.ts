@@ -12,7 +12,20 @@
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
 import { type EntryRecords, TIME_MS_MAX } from "./entry-records.ts";
+import type { HashKey } from "./keyed-hash.ts";
 import { NAME_LENGTH_MAX } from "./name-arena.ts";
+import { checkName, NAME_HASH32, NAME_KEYED_HASH } from "./name-check.ts";
+import {
+  PAGE_ROW_NUMBERS,
+  ROW_BOUNCED,
+  ROW_DELIVERED,
+  ROW_FIRST_SEEN_MS,
+  ROW_LAST_SEEN_MS,
+  ROW_NAME_LENGTH,
+  ROW_NAME_START,
+  ROW_STATUS,
+  ROW_STATUS_SINCE_MS,
+} from "./page-rows.ts";
 
 export const PAGE_FORMAT_VERSION = 1;
 
@@ -102,24 +115,13 @@ export class PageWriter {
   }
 }
 
-/** Entries of one page as numbers, {@link PAGE_ROW_NUMBERS} each, in this order. */
-export const PAGE_ROW_NUMBERS = 8;
-export const ROW_NAME_START = 0;
-export const ROW_NAME_LENGTH = 1;
-export const ROW_DELIVERED = 2;
-export const ROW_BOUNCED = 3;
-export const ROW_FIRST_SEEN_MS = 4;
-export const ROW_LAST_SEEN_MS = 5;
-export const ROW_STATUS_SINCE_MS = 6;
-export const ROW_STATUS = 7;
-
-/** Reads one image: the constructor checks the header, each {@link next} one entry, {@link end} the end. */
+/** Reads one image: the constructor checks the header, {@link PageReader.readRows} the rest. */
 export class PageReader {
   readonly #bytes: Uint8Array;
   readonly #pageId: number;
   readonly #baseMs: number;
+  readonly #hashes: Int32Array = new Int32Array(2);
   #at = 0;
-  #nameStart = 0;
   readonly count: number;
 
   constructor(pageId: number, bytes: Uint8Array) {
@@ -135,11 +137,42 @@ export class PageReader {
     }
   }
 
-  /** Reads the next entry into `rows[at…]`. */
-  next(rows: Float64Array, at: number): void {
-    const flags = this.#byte();
-    if (flags > 15) this.damaged("an entry has unknown flags");
-    const nameLength = this.#name();
+  /**
+   * Reads all entries into `rows`, {@link PAGE_ROW_NUMBERS} each, with the keyed hashes of their names into
+   * `keyedHashes`; both have room. Checks everything that can be wrong with an image, its end too.
+   */
+  readRows(rows: Float64Array, keyedHashes: Int32Array, key: HashKey): void {
+    const bytes = this.#bytes;
+    const pageId = this.#pageId;
+    const hashes = this.#hashes;
+    const key0 = key[0] | 0;
+    const key1 = key[1] | 0;
+    for (let i = 0, row = 0; i < this.count; i++, row += PAGE_ROW_NUMBERS) {
+      const at = this.#at;
+      if (bytes.length - at < ENTRY_BYTES_MIN) this.damaged("it ends too early");
+      const flags = bytes[at] as number;
+      if (flags > 15) this.damaged("an entry has unknown flags");
+      const length = bytes[at + 1] as number;
+      const start = at + 2;
+      if (length === 0 || length > NAME_LENGTH_MAX) this.damaged("a name has a wrong length");
+      if (length > bytes.length - start) this.damaged("it ends inside a name");
+      if (!checkName(bytes, start, length, key0, key1, hashes)) {
+        this.damaged("a name has a byte that is not visible ASCII");
+      }
+      if ((hashes[NAME_HASH32] as number) >>> 16 !== pageId) {
+        this.damaged("a domain is of another page");
+      }
+      keyedHashes[i] = hashes[NAME_KEYED_HASH] as number;
+      rows[row + ROW_NAME_START] = start;
+      rows[row + ROW_NAME_LENGTH] = length;
+      this.#at = start + length;
+      this.#numbers(rows, row, flags);
+    }
+    if (this.#at !== bytes.length) this.damaged("bytes follow the last entry");
+  }
+
+  /** Reads what follows the name of an entry. */
+  #numbers(rows: Float64Array, row: number, flags: number): void {
     const delivered = this.#varint();
     const bounced = this.#varint();
     if (flags === 0 && delivered === 0 && bounced === 0) this.damaged("an entry is blank");
@@ -149,20 +182,13 @@ export class PageReader {
       firstSeenMs = this.#timeAfter(this.#baseMs);
       lastSeenMs = this.#timeAfter(firstSeenMs);
     }
-    rows[at + ROW_NAME_START] = this.#nameStart;
-    rows[at + ROW_NAME_LENGTH] = nameLength;
-    rows[at + ROW_DELIVERED] = delivered;
-    rows[at + ROW_BOUNCED] = bounced;
-    rows[at + ROW_FIRST_SEEN_MS] = firstSeenMs;
-    rows[at + ROW_LAST_SEEN_MS] = lastSeenMs;
+    rows[row + ROW_DELIVERED] = delivered;
+    rows[row + ROW_BOUNCED] = bounced;
+    rows[row + ROW_FIRST_SEEN_MS] = firstSeenMs;
+    rows[row + ROW_LAST_SEEN_MS] = lastSeenMs;
     const hasStatusTime = (flags & HAS_STATUS_TIME) !== 0;
-    rows[at + ROW_STATUS_SINCE_MS] = hasStatusTime ? this.#timeAfter(this.#baseMs) : 0;
-    rows[at + ROW_STATUS] = flags & STATUS_MASK;
-  }
-
-  /** Nothing may follow the last entry. */
-  end(): void {
-    if (this.#at !== this.#bytes.length) this.damaged("bytes follow the last entry");
+    rows[row + ROW_STATUS_SINCE_MS] = hasStatusTime ? this.#timeAfter(this.#baseMs) : 0;
+    rows[row + ROW_STATUS] = flags & STATUS_MASK;
   }
 
   damaged(reason: string): never {
@@ -170,21 +196,6 @@ export class PageReader {
       "checkpoint_damaged",
       `Counter page ${this.#pageId} is damaged near byte ${this.#at}: ${reason}`,
     );
-  }
-
-  /** Checks the name and returns its length. */
-  #name(): number {
-    const length = this.#byte();
-    const start = this.#at;
-    if (length === 0 || length > NAME_LENGTH_MAX) this.damaged("a name has a wrong length");
-    if (length > this.#bytes.length - start) this.damaged("it ends inside a name");
-    for (let i = start; i < start + length; i++) {
-      const byte = this.#bytes[i] as number;
-      if (byte <= 0x20 || byte > 0x7e) this.damaged("a name has a byte that is not visible ASCII");
-    }
-    this.#nameStart = start;
-    this.#at = start + length;
-    return length;
   }
 
   #timeAfter(startMs: number): number {
@@ -199,8 +210,12 @@ export class PageReader {
   }
 
   #varint(): number {
-    let byte = this.#byte();
-    if (byte < 0x80) return byte;
+    const first = this.#byte();
+    return first < 0x80 ? first : this.#longVarint(first);
+  }
+
+  #longVarint(first: number): number {
+    let byte = first;
     let value = byte & 0x7f;
     let shift = 7;
     // Four bytes fit a small integer, which is faster.

@@ -26,6 +26,7 @@ export const SLOT_ENTRIES_MAX: number = Math.floor(CAPACITY_MAX * LOAD_MAX);
 
 export class SlotIndex {
   readonly #records: EntryRecords;
+  readonly key: HashKey;
   readonly #key0: number;
   readonly #key1: number;
   #slots: Uint32Array = new Uint32Array(CAPACITY_MIN);
@@ -35,11 +36,12 @@ export class SlotIndex {
   #moved = 0;
   #moveEnd = 0;
   #capacityWanted = CAPACITY_MIN;
-  /** Means nothing; written so that the compiler cannot drop the reads of {@link warm}. */
+  /** Means nothing; written so that the compiler cannot drop the reads of #warm. */
   warmSum = 0;
 
   constructor(records: EntryRecords, key: HashKey) {
     this.#records = records;
+    this.key = key;
     this.#key0 = key[0] | 0;
     this.#key1 = key[1] | 0;
   }
@@ -90,7 +92,7 @@ export class SlotIndex {
    * Reads the slots of many hashes in a tight loop, so that the processor waits for their cache lines all at once
    * and the searches that follow find them near.
    */
-  warm(hashes: Int32Array, count: number): void {
+  #warm(hashes: Int32Array, count: number): void {
     const slots = this.#slots;
     const mask = slots.length - 1;
     let sum = 0;
@@ -102,6 +104,47 @@ export class SlotIndex {
   insert(hash: number, entry: number): void {
     if (entry >= this.#growAtCount) this.#grow(entry);
     place(this.#slots, hash, entry);
+  }
+
+  /**
+   * Places `count` entries from `first` on, already appended, whose keyed hashes are `hashes`.
+   * Returns the first of them whose name was there before it, or -1; then not all of them are placed.
+   */
+  insertNew(hashes: Int32Array, first: number, count: number): number {
+    this.#warm(hashes, count);
+    for (let i = 0; i < count; i++) {
+      const entry = first + i;
+      this.step();
+      if (entry >= this.#growAtCount) this.#grow(entry);
+      if (!this.#placeNew(hashes[i] as number, entry)) return entry;
+    }
+    return -1;
+  }
+
+  /** False when an entry of the same name is there. */
+  #placeNew(hash: number, entry: number): boolean {
+    const records = this.#records;
+    if (this.#moved < this.#moveEnd && this.#holdsName(this.#oldSlots, hash, entry)) return false;
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    const tag = hash & ~mask;
+    let at = hash & mask;
+    for (let slot = slots[at] as number; slot !== 0; slot = slots[at] as number) {
+      if ((slot & ~mask) === tag && records.haveSameName((slot & mask) - 1, entry)) return false;
+      at = (at + 1) & mask;
+    }
+    slots[at] = tag | (entry + 1);
+    return true;
+  }
+
+  #holdsName(slots: Uint32Array, hash: number, entry: number): boolean {
+    const mask = slots.length - 1;
+    for (let at = hash & mask; slots[at] !== 0; at = (at + 1) & mask) {
+      const slot = slots[at] as number;
+      if ((slot & ~mask) !== (hash & ~mask)) continue;
+      if (this.#records.haveSameName((slot & mask) - 1, entry)) return true;
+    }
+    return false;
   }
 
   /** Moves a few entries while a growth is under way. Call it with each find-or-insert. */

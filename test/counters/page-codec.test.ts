@@ -8,16 +8,16 @@ import fc from "fast-check";
 import { CounterTable } from "../../src/counters/counter-table.ts";
 import { TIME_MS_MAX } from "../../src/counters/entry-records.ts";
 import { CatchallError } from "../../src/model/errors.ts";
-import { findOrInsert, makeTable, pageOf, rowsOf, SEED } from "./names.ts";
+import { find, findOrInsert, makeTable, pageOf, rowsOf, SEED } from "./names.ts";
 
 // Found by search: three names of one page.
 const NAMES = findNamesOfOnePage(3);
 const PAGE_ID = pageOf(NAMES[0] as string);
 
-function findNamesOfOnePage(count: number): string[] {
+function findNamesOfOnePage(count: number, prefix = "m"): string[] {
   const pages = new Map<number, string[]>();
   for (let i = 0; ; i++) {
-    const name = `m${i}.example`;
+    const name = `${prefix}${i}.example`;
     const names = pages.get(pageOf(name)) ?? [];
     names.push(name);
     if (names.length === count) return names;
@@ -150,6 +150,49 @@ describe("PageReader and PageWriter", () => {
     assertRefused([...HEADER, 1, 0, 1, 3, 97, 10, 97, 5, 0], /visible ASCII/);
     assertRefused([...HEADER, 1, 0, 1, 3, 97, 46, 98, 5, 0], /another page/);
     assertRefused([...HEADER, 1, 0, 5, ...entry.slice(1), 0, 0], /time/);
+  });
+
+  it("refuse a domain that is there twice, long or short, while the slots grow", () => {
+    const long = findNamesOfOnePage(1, "x".repeat(60))[0] as string;
+    for (const name of [NAMES[0] as string, long]) {
+      const page = pageOf(name);
+      const entry = [1, name.length, ...Buffer.from(name), 5, 0];
+      const image = Uint8Array.from([1, page & 0xff, page >>> 8, 2, 0, ...entry, ...entry]);
+      for (const entries of [0, 800, 818, 819, 820, 900]) {
+        const table = makeTable();
+        for (let i = 0; table.entryCount < entries; i++) {
+          if (pageOf(`n${i}.example`) !== page) findOrInsert(table, `n${i}.example`);
+        }
+        assert.throws(() => table.decodePage(page, image), /twice/, `${name} after ${entries}`);
+      }
+    }
+  });
+
+  it("find every entry after a restore that had no room reserved", () => {
+    const table = makeTable();
+    for (let i = 0; i < 5000; i++) table.add(findOrInsert(table, `r${i}.example`), 1, i + 1, i + 1);
+    const restored = makeTable();
+    for (const pageId of table.dirtyPages()) restored.decodePage(pageId, table.encodePage(pageId));
+    for (let i = 0; i < 5000; i++) {
+      const entry = find(restored, `r${i}.example`);
+      assert.equal(restored.bounced(entry), i + 1);
+      assert.equal(restored.name(entry), `r${i}.example`);
+    }
+    assert.equal(find(restored, "r5000.example"), -1);
+    assert.equal(restored.totals.bounced, (5000 * 5001) / 2);
+  });
+
+  it("keep the totals exact when the counts of a page are over 2^53 together", () => {
+    const table = makeTable();
+    for (const [i, name] of NAMES.entries()) {
+      table.add(findOrInsert(table, name), 0, Number.MAX_SAFE_INTEGER - i, 1);
+    }
+    const restored = tryDecode(table.encodePage(PAGE_ID)) as CounterTable;
+    for (const [i, name] of NAMES.entries()) {
+      assert.equal(restored.delivered(find(restored, name)), Number.MAX_SAFE_INTEGER - i);
+      if (i > 0) restored.reset(find(restored, name));
+    }
+    assert.equal(restored.totals.delivered, Number.MAX_SAFE_INTEGER);
   });
 
   it("refuse a page of another partition and a page restored twice", () => {

@@ -57,7 +57,10 @@ async function whatIsThere(append: CertainAppend): Promise<AppendOutcome | null>
     const last = await log.lastSequence(incarnation);
     // Refused although nothing is there: the log lost what was acknowledged, or is another one.
     if (last < expectedLast) {
-      return { kind: "fenced", reason: `the log ends at ${last}, ${expectedLast} was acknowledged` };
+      return {
+        kind: "fenced",
+        reason: `the log ends at ${last}, ${expectedLast} was acknowledged`,
+      };
     }
     return null;
   } catch {

@@ -18,6 +18,10 @@ export const SECTION_EVENTS = 1;
 export const SECTION_OVERRIDE = 2;
 export const SECTION_RESET = 3;
 export const SECTION_RULE = 4;
+/** An owner opens a partition: the first section of its epoch. No payload. */
+export const SECTION_CLAIM = 5;
+/** An owner gives a partition away: the last section of its epoch. No payload. */
+export const SECTION_RELEASE = 6;
 
 const parser = new DomainParser();
 

@@ -18,7 +18,7 @@ import {
   WAL_DIRECTORY,
 } from "./file-log-reader.ts";
 import { SegmentWriter, segmentPath } from "./file-segment.ts";
-import type { AppendOutcome, NodeLog } from "./node-log.ts";
+import { type AppendOutcome, FIRST_KEPT, type NodeLog } from "./node-log.ts";
 
 export interface FileNodeLogOptions {
   /** From `openStoreIdentity`. */
@@ -127,7 +127,8 @@ export class FileNodeLog implements NodeLog {
     const last = own !== null && own.closedFor === null ? own.lastSequence : files?.end;
     if (files === undefined) return;
     const upTo = last === null || last === undefined ? to : Math.min(to, last);
-    yield* readLog(this.#disk, this.storeId, files, Math.max(1, from), upTo);
+    const first = from === FIRST_KEPT ? (files.segments[0]?.firstSequence ?? 1) : from;
+    yield* readLog(this.#disk, this.storeId, files, first, upTo);
   }
 
   async seal(incarnation: number): Promise<number> {

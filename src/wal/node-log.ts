@@ -12,6 +12,9 @@ export type AppendOutcome =
   | { readonly kind: "conflict"; readonly reason: string }
   | { readonly kind: "unknown"; readonly reason: string };
 
+/** As `from` of a read: from the first entry that is kept, whatever its sequence. */
+export const FIRST_KEPT = 0;
+
 export interface NodeLog {
   /** Identity of what holds the logs (unsigned 32 bits): seeds the first entry of each log, see `chainSeed`. */
   readonly storeId: number;
@@ -31,7 +34,8 @@ export interface NodeLog {
    */
   append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome>;
   /**
-   * Whole entries (envelope included) with sequence in [from, to], in order.
+   * Whole entries (envelope included) with sequence in [from, to], in order; FIRST_KEPT as `from` begins at the first
+   * entry that was not trimmed.
    * Errors: throws CatchallError `log_damaged` naming file and offset; a hole is damage.
    */
   read(incarnation: number, from: number, to: number): AsyncIterable<Uint8Array>;

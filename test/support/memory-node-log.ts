@@ -3,7 +3,7 @@
  */
 
 import { readEntryHeader } from "../../src/wal/entry-codec.ts";
-import type { AppendOutcome, NodeLog } from "../../src/wal/node-log.ts";
+import { type AppendOutcome, FIRST_KEPT, type NodeLog } from "../../src/wal/node-log.ts";
 
 export class MemoryNodeLog implements NodeLog {
   readonly storeId = 7;
@@ -42,7 +42,9 @@ export class MemoryNodeLog implements NodeLog {
   async *read(incarnation: number, from: number, to: number): AsyncIterable<Uint8Array> {
     for (const entry of this.logs.get(incarnation) ?? []) {
       const { sequence } = readEntryHeader(entry);
-      if (sequence < (this.firstKept.get(incarnation) ?? 1) && sequence >= from) {
+      const isTrimmed = sequence < (this.firstKept.get(incarnation) ?? 1);
+      if (isTrimmed && from === FIRST_KEPT) continue;
+      if (isTrimmed && sequence >= from) {
         throw new Error("a trimmed entry was read");
       }
       if (sequence >= from && sequence <= to) yield entry;

@@ -47,6 +47,12 @@ export interface SubBatch {
   failed(error: CatchallError): void;
 }
 
+interface PendingSubBatch {
+  readonly sequence: number;
+  /** The same sub-batch once more, from an ingress that did not hear of the first. */
+  readonly repeats: SubBatch[];
+}
+
 export interface PartitionActorOptions {
   readonly state: PartitionState;
   readonly epoch: number;
@@ -64,8 +70,12 @@ export class PartitionActor {
   readonly #refusal: () => CatchallError | null;
   /** Fingerprints of keys that are in flight, by key. */
   readonly #pendingKeys: Map<string, number> = new Map();
-  /** Last admitted sequence of each producer. */
-  readonly #admitted: Map<number, number> = new Map();
+  /** The one sub-batch of each producer that is in flight, with its repeats. */
+  readonly #pending: Map<number, PendingSubBatch> = new Map();
+  /** Verdicts on the keys of each producer's last committed sub-batch, for a repeat whose answer was lost. */
+  readonly #lastKeys: Map<number, { readonly sequence: number; readonly keys: Uint8Array }> =
+    new Map();
+  #isClosed = false;
 
   constructor(options: PartitionActorOptions) {
     this.state = options.state;
@@ -75,13 +85,25 @@ export class PartitionActor {
     this.#refusal = options.refusal;
   }
 
+  /**
+   * Settles the sub-batch once, perhaps before returning. A repeat of what is committed is told so, a repeat of what is
+   * in flight shares its outcome; a gap in the producer's sequence is refused, since it would mean lost state.
+   */
   admit(batch: SubBatch): void {
-    const refusal = this.#refusal() ?? this.#sequenceError(batch);
-    if (refusal !== null) {
-      batch.failed(refusal);
+    const refusal = this.refusal();
+    if (refusal !== null) return batch.failed(refusal);
+    const { producer, producerSequence } = batch;
+    const committed = this.state.producers.get(producer) ?? 0;
+    if (producerSequence <= committed) return batch.committed(this.#keysOfRepeat(batch));
+    const pending = this.#pending.get(producer);
+    if (pending?.sequence === producerSequence) {
+      pending.repeats.push(batch);
       return;
     }
-    this.#admitted.set(batch.producer, batch.producerSequence);
+    if (pending !== undefined || producerSequence !== committed + 1) {
+      return batch.failed(new CatchallError("resync"));
+    }
+    this.#pending.set(producer, { sequence: producerSequence, repeats: [] });
     if (batch.records.keyedCount === 0) {
       this.#commit.enqueue(new EventsSection(this, batch, batch.records, null, false));
       return;
@@ -92,17 +114,62 @@ export class PartitionActor {
 
   /** Appends an operator's change; resolves once it is durable and applied. */
   change(change: Change): Promise<void> {
-    const refusal = this.#refusal();
+    const refusal = this.refusal();
     if (refusal !== null) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       this.#commit.enqueue(new ChangeSection(this, change, resolve, reject));
     });
   }
 
+  /** From this tick on nothing is admitted or read; what was admitted is still committed and answered. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Takes a `close` back, as long as no RELEASE was appended. */
+  reopen(): void {
+    this.#isClosed = false;
+  }
+
+  /** Null while this partition is admitted to and read here. */
+  refusal(): CatchallError | null {
+    return this.#isClosed ? new CatchallError("partition_closed") : this.#refusal();
+  }
+
   /** Throws unless a read may be answered in this very tick. */
   assertReadable(): void {
-    const refusal = this.#refusal();
+    const refusal = this.refusal();
     if (refusal !== null) throw refusal;
+  }
+
+  /**
+   * Called by a section when its entry is durable and applied. An owner that may no longer serve acknowledges nothing:
+   * whoever owns the partition next says what was committed.
+   */
+  settleCommitted(batch: SubBatch, keys: Uint8Array | null): void {
+    const pending = this.#pending.get(batch.producer);
+    this.#pending.delete(batch.producer);
+    if (keys === null) this.#lastKeys.delete(batch.producer);
+    else this.#lastKeys.set(batch.producer, { sequence: batch.producerSequence, keys });
+    const lost = this.#refusal();
+    for (const one of [batch, ...(pending?.repeats ?? [])]) {
+      if (lost === null) one.committed(keys);
+      else one.failed(new CatchallError("outcome_unknown", lost.message));
+    }
+  }
+
+  /** Called by a section that is not in the log, or of which nobody knows. */
+  settleFailed(batch: SubBatch, error: CatchallError): void {
+    const pending = this.#pending.get(batch.producer);
+    // A refused append leaves the producer's sequence free for the next try.
+    this.#pending.delete(batch.producer);
+    for (const one of [batch, ...(pending?.repeats ?? [])]) one.failed(error);
+  }
+
+  /** Called by an operator's change when it is durable and applied. */
+  changeError(): CatchallError | null {
+    const lost = this.#refusal();
+    return lost === null ? null : new CatchallError("outcome_unknown", lost.message);
   }
 
   /** Called by a section when its entry is durable. */
@@ -126,16 +193,22 @@ export class PartitionActor {
     }
   }
 
-  /** A refused append leaves the producer's sequence free for the next try. */
-  forgetAdmission(batch: SubBatch): void {
-    this.#admitted.set(batch.producer, batch.producerSequence - 1);
-  }
-
-  #sequenceError(batch: SubBatch): CatchallError | null {
-    const last =
-      this.#admitted.get(batch.producer) ?? this.state.producers.get(batch.producer) ?? 0;
-    if (batch.producerSequence === last + 1) return null;
-    return new CatchallError("internal", "A producer's sequence has a gap");
+  /** What became of the keys of a sub-batch that was committed before. */
+  #keysOfRepeat(batch: SubBatch): Uint8Array | null {
+    const { bytes, length, keyedCount } = batch.records;
+    if (keyedCount === 0) return null;
+    const last = this.#lastKeys.get(batch.producer);
+    if (last?.sequence === batch.producerSequence) return last.keys;
+    // Committed by an earlier owner: a key that is remembered was counted, as far as anybody can tell.
+    const keys = new Uint8Array(keyedCount);
+    let keyed = 0;
+    for (let at = 0; at < length; at = recordEnd(bytes, at)) {
+      if (!isKeyed(bytes, at)) continue;
+      const known = this.#findKey(bytes, at);
+      const isOwn = known === recordFingerprint(bytes, at);
+      keys[keyed++] = isOwn ? KEY_COUNTED : known === 0 ? KEY_WINDOW_FULL : KEY_REUSED;
+    }
+    return keys;
   }
 
   /** `isAttached`: some key is in flight in an earlier sub-batch, whose outcome this one shares. */
@@ -168,20 +241,23 @@ export class PartitionActor {
   #admitKey(bytes: Uint8Array, at: number): number {
     const fingerprint = recordFingerprint(bytes, at);
     const text = keyText(bytes, at);
-    const key = recordKeyStart(at);
-    const known =
-      this.#pendingKeys.get(text) ??
-      this.state.window.find(
-        readUint32(bytes, key),
-        readUint32(bytes, key + 4),
-        readUint32(bytes, key + 8),
-        readUint32(bytes, key + 12),
-      );
+    const known = this.#pendingKeys.get(text) ?? this.#findKey(bytes, at);
     if (known !== 0) return known === fingerprint ? KEY_REPLAYED : KEY_REUSED;
     if (this.#keyBudget.isFull(this.#commit.nowMs())) return KEY_WINDOW_FULL;
     this.#pendingKeys.set(text, fingerprint);
     this.#keyBudget.pending++;
     return KEY_COUNTED;
+  }
+
+  /** Fingerprint under which a key was counted, 0 for none. */
+  #findKey(bytes: Uint8Array, at: number): number {
+    const key = recordKeyStart(at);
+    return this.state.window.find(
+      readUint32(bytes, key),
+      readUint32(bytes, key + 4),
+      readUint32(bytes, key + 8),
+      readUint32(bytes, key + 12),
+    );
   }
 }
 
@@ -238,15 +314,15 @@ class EventsSection implements Section {
   committed(entry: CommittedEntry): void {
     this.#actor.applyEvents(this.#batch, this.#records, entry);
     this.#actor.forgetPendingKeys(this.#records);
-    this.#batch.committed(this.#keys);
+    this.#actor.settleCommitted(this.#batch, this.#keys);
   }
 
   failed(error: CatchallError): void {
     this.#actor.forgetPendingKeys(this.#records);
-    this.#actor.forgetAdmission(this.#batch);
     // The first event of a key in flight may be in the log: its duplicate must not be told that nothing was counted.
     const isUnknown = this.#isAttached && error.code === "log_failed";
-    this.#batch.failed(isUnknown ? new CatchallError("outcome_unknown", error.message) : error);
+    const told = isUnknown ? new CatchallError("outcome_unknown", error.message) : error;
+    this.#actor.settleFailed(this.#batch, told);
   }
 }
 
@@ -285,7 +361,9 @@ class ChangeSection implements Section {
 
   committed(entry: CommittedEntry): void {
     this.#actor.applyChange(this.#change, entry);
-    this.#resolve();
+    const error = this.#actor.changeError();
+    if (error === null) this.#resolve();
+    else this.#reject(error);
   }
 
   failed(error: CatchallError): void {

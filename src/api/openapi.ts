@@ -27,6 +27,7 @@ const PROBLEM_TEXTS: Readonly<Record<number, string>> = {
   413: "The body is over the limit",
   415: "The content type is not supported",
   422: "The Idempotency-Key was used on this domain for another event",
+  429: "Too many failed authentications from this address",
   500: "Internal error",
   503: "The node can't answer now; nothing was counted, a retry is safe",
   504: "It may or may not have happened; retry with the same Idempotency-Key",
@@ -104,7 +105,7 @@ function responsesOf(route: RouteSpec, spec: OperationSpec): Json {
 
 /** What the handler gives and what the gates and the server before it give. */
 function problemStatusesOf(route: RouteSpec, spec: OperationSpec): readonly number[] {
-  const gates = route.role === "open" ? [500] : [401, 403, 500, 503, 504];
+  const gates = route.role === "open" ? [500] : [401, 403, 429, 500, 503, 504];
   return [...new Set([...spec.problems, ...gates])].sort((a, b) => a - b);
 }
 
@@ -115,7 +116,7 @@ function problemResponse(route: RouteSpec, status: number): Json {
   const schema = route.id === "postEvents" && status === 504 ? "BulkProblem" : "Problem";
   return {
     description: PROBLEM_TEXTS[status] ?? "Error",
-    ...(status === 503 ? { headers: retryAfter } : {}),
+    ...(status === 429 || status === 503 ? { headers: retryAfter } : {}),
     content: { [PROBLEM_CONTENT_TYPE]: { schema: ref(schema) } },
   };
 }

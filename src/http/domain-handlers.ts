@@ -15,6 +15,7 @@ import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError, ERROR_CODES, type ErrorCode } from "../model/errors.ts";
 import type { StatusName } from "../model/status.ts";
 import type { DomainPage, DomainStatus } from "../router/ingress.ts";
+import { TurnBudget } from "../runtime/turn-budget.ts";
 import {
   type Exchange,
   type ExchangeContext,
@@ -54,32 +55,50 @@ interface LookupError {
 
 /** `POST /domains/lookup`. */
 export function lookupHandler(context: ExchangeContext): ExchangeHandler {
-  const { ingress, limits } = context.deps;
   return (exchange, request) => {
     exchange.readBody(request, JSON_ONLY, (body) => {
-      const asked = parseLookup(body, limits.lookupDomainsMax);
-      const parser = new DomainParser();
-      const results: (DomainStatus | LookupError | null)[] = [];
-      const valid: DomainName[] = [];
-      for (const text of asked) {
-        const error = parser.parseText(text, false);
-        if (error === null) valid.push(parser.name());
-        results.push(
-          error === null ? null : { domain: text, error, message: ERROR_CODES[error].title },
-        );
-      }
-      exchange.answer(ingress.statuses(valid), (found) =>
-        exchange.json(200, mergeLookup(results, found)),
-      );
+      const asked = parseLookup(body, context.deps.limits.lookupDomainsMax);
+      exchange.answer(lookUp(context, exchange, asked), (answer) => exchange.json(200, answer));
     });
   };
+}
+
+async function lookUp(
+  { deps }: ExchangeContext,
+  exchange: Exchange,
+  asked: readonly string[],
+): Promise<LookupAnswer> {
+  const parser = new DomainParser();
+  const budget = new TurnBudget(deps.clock, deps.limits.turnMs);
+  const results: (DomainStatus | LookupError | null)[] = [];
+  const valid: DomainName[] = [];
+  let slowCount = 0;
+  for (const text of asked) {
+    const error = parser.parseText(text, false);
+    if (error === null) valid.push(parser.name());
+    results.push(
+      error === null ? null : { domain: text, error, message: ERROR_CODES[error].title },
+    );
+    if (parser.slowCount === slowCount) continue;
+    slowCount = parser.slowCount;
+    if (!budget.isSpent()) continue;
+    await budget.nextTurn(deps.timers);
+    // Nobody waits for the rest.
+    if (exchange.reply.isClosed) return mergeLookup([], []);
+  }
+  return mergeLookup(results, await deps.ingress.statuses(valid));
+}
+
+interface LookupAnswer {
+  readonly results: readonly unknown[];
+  readonly summary: Readonly<Record<StatusName | "invalid", number>>;
 }
 
 /** Puts the statuses found, in order, where `results` has null. */
 function mergeLookup(
   results: readonly (DomainStatus | LookupError | null)[],
   found: readonly DomainStatus[],
-): { results: unknown[]; summary: Record<StatusName | "invalid", number> } {
+): LookupAnswer {
   const summary = {
     "catch-all": 0,
     "not catch-all": 0,

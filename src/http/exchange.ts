@@ -10,6 +10,7 @@ import type { RouteSpec } from "../api/routes.ts";
 import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import { type EventOutcome, type EventReply, REPLAYED } from "../router/ingress.ts";
 import { Admission } from "./admission.ts";
+import { FailureLimiter } from "./failure-limiter.ts";
 import type { HttpDeps } from "./http-deps.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
 import { RouteTimer } from "./route-timer.ts";
@@ -21,11 +22,17 @@ export class ExchangeContext {
   readonly deps: HttpDeps;
   readonly admission: Admission;
   readonly nodeId: string;
+  readonly authFailures: FailureLimiter;
 
   constructor(deps: HttpDeps) {
     this.deps = deps;
     this.admission = new Admission(deps.ingress, deps.limits);
     this.nodeId = deps.ingress.nodeId;
+    this.authFailures = new FailureLimiter(deps.clock, {
+      burst: deps.limits.authFailuresBurst,
+      refillMs: deps.limits.authFailureRefillMs,
+      addressesMax: deps.limits.authAddressesMax,
+    });
   }
 
   timer(method: string, pattern: string): RouteTimer {

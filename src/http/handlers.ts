@@ -14,7 +14,7 @@ import * as domains from "./domain-handlers.ts";
 import { bulkEventsHandler, singleEventHandler } from "./event-handlers.ts";
 import { Exchange, ExchangeContext, type ExchangeHandler } from "./exchange.ts";
 import type { HttpDeps } from "./http-deps.ts";
-import type { HttpHandler, HttpRoute, HttpServerOptions } from "./http-server.ts";
+import type { HttpHandler, HttpRequest, HttpRoute, HttpServerOptions } from "./http-server.ts";
 import * as node from "./node-handlers.ts";
 import { StatusStreams } from "./status-streams.ts";
 import { changesHandler, watchDomainHandler } from "./stream-handlers.ts";
@@ -98,7 +98,7 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
   return (request, reply) => {
     if (isReadOnly) reply.isReadOnly = true;
     const startedMs = clock.monotonicMs();
-    const access = accessControl.check(route.role, request);
+    const access = limitFailures(context, accessControl.check(route.role, request), request);
     const principal = typeof access === "string" ? access : ANONYMOUS;
     const exchange = new Exchange(context, route, timer, reply, principal, startedMs);
     const refusal = typeof access === "string" ? context.admission.check(shedding) : access;
@@ -113,6 +113,23 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
       exchange.problem(error);
     }
   };
+}
+
+/** A failed authentication, or in its place 429 for an address that fails too often. Logged only within the limit. */
+function limitFailures(
+  { deps, authFailures }: ExchangeContext,
+  access: string | CatchallError,
+  request: HttpRequest,
+): string | CatchallError {
+  if (typeof access === "string" || access.code !== "unauthorized") return access;
+  const address = request.remoteAddress();
+  const retryAfterSeconds = authFailures.fail(address);
+  if (retryAfterSeconds === 0) {
+    deps.logger.warn({ audit: true, address, method: request.method }, "authentication failed");
+    return access;
+  }
+  const detail = `Too many failed authentications from this address, try again in ${retryAfterSeconds} s`;
+  return new CatchallError("rate_limited", detail);
 }
 
 /** Unknown paths and wrong methods. One metric label for all of them, since paths are not bounded. */

@@ -16,6 +16,8 @@ export interface HttpLimits {
   readonly bodyBytesHeldMax: number;
   /** Events of one bulk submitted before the event loop gets its turn. */
   readonly bulkChunkEvents: number;
+  /** How long one request may hold the event loop while its domains are parsed and read, ms. */
+  readonly turnMs: number;
   /** How long a bulk waits for room while other requests keep the node busy. */
   readonly bulkWaitMs: number;
   /** Lines with bad input that one answer lists; the rest is a number. Lines that may be retried are all listed. */
@@ -32,12 +34,17 @@ export interface HttpLimits {
   readonly heartbeatMs: number;
   /** Share of the pending limit over which reads are shed, so that the rest is left to writes. */
   readonly readShare: number;
+  /** Failed authentications of one address before it gets 429, and the time for each one more. */
+  readonly authFailuresBurst: number;
+  readonly authFailureRefillMs: number;
+  readonly authAddressesMax: number;
 }
 
 export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   bodyBytesMax: 8 * 1024 * 1024,
   bodyBytesHeldMax: 256 * 1024 * 1024,
   bulkChunkEvents: 10_000,
+  turnMs: 4,
   bulkWaitMs: 2_000,
   bulkBadLinesListedMax: 10_000,
   lookupDomainsMax: 10_000,
@@ -48,6 +55,9 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   changesKeptMax: 10_000,
   heartbeatMs: 15_000,
   readShare: 0.8,
+  authFailuresBurst: 20,
+  authFailureRefillMs: 1_000,
+  authAddressesMax: 10_000,
 };
 
 export interface HttpDeps {

@@ -18,6 +18,8 @@ export interface HttpRequest {
   parameter(index: number): string;
   /** Header value by lower-case name, "" when absent. */
   header(name: string): string;
+  /** Address of the other end of the connection, "" when it is gone. Never what a header or a proxy line says. */
+  remoteAddress(): string;
 }
 
 export type HttpHeaders = readonly (readonly [name: string, value: string])[];

@@ -81,6 +81,10 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     return typeof value === "string" ? value : (value?.join(", ") ?? "");
   }
 
+  remoteAddress(): string {
+    return this.message.socket.remoteAddress ?? "";
+  }
+
   sendNoContent(isReplayed: boolean): void {
     if (this.isClosed || this.stream !== null) return;
     this.finish();

@@ -93,6 +93,11 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     return this.openRequest().getHeader(name);
   }
 
+  remoteAddress(): string {
+    this.openRequest();
+    return this.isClosed ? "" : Buffer.from(this.response.getRemoteAddressAsText()).toString();
+  }
+
   sendNoContent(isReplayed: boolean): void {
     if (this.isClosed || this.stream !== null) return;
     this.finish();

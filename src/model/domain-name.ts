@@ -59,6 +59,8 @@ const LETTERS = /^[a-z]+$/i;
 export class DomainParser {
   readonly bytes: Uint8Array;
   length = 0;
+  /** Names that did not take the fast path; each may cost some hundred times as much. */
+  slowCount = 0;
   /** hash32 of the canonical bytes. */
   hash = 0;
   /** The same memory as `bytes`. */
@@ -168,6 +170,7 @@ export class DomainParser {
   }
 
   #parseSlowly(raw: string, isPercentEncoded: boolean): ErrorCode | null {
+    this.slowCount++;
     // The length of the text bounds the work of measuring its bytes.
     if (raw.length > INPUT_BYTES_MAX || Buffer.byteLength(raw) > INPUT_BYTES_MAX) {
       return "too_long";

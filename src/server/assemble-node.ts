@@ -211,6 +211,7 @@ function createRouter(
     events,
     control,
     clock: ports.clock,
+    timers: ports.timers,
     logger: ports.logger,
     pendingEventsMax: settings.pendingEventsMax,
     refusal: () => hooks.gate.refusalOfEvents(),

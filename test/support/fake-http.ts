@@ -14,6 +14,7 @@ import type {
 export interface FakeRequestOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
+  readonly remoteAddress?: string;
 }
 
 export class FakeStream implements HttpStream {
@@ -151,6 +152,7 @@ export class FakeHttp {
       query,
       parameter: (index) => parameters[index] ?? "",
       header: (name) => headers.get(name) ?? "",
+      remoteAddress: () => options.remoteAddress ?? "127.0.0.1",
     };
     if (route !== undefined) {
       route.handler(request, reply);

@@ -1,5 +1,5 @@
 /**
- * Reading and writing one checkpoint file over the Disk port, about 1 MiB in memory at a time. A file gets its name
+ * Reading and writing one checkpoint file over the Disk port, about 2 MiB in memory at a time. A file gets its name
  * only when it is whole and synced, so an incomplete file with a name is damage, not a crash.
  */
 
@@ -20,6 +20,8 @@ import {
 import type { CheckpointPage, ManifestSet } from "./checkpoint-store.ts";
 
 const CHUNK_BYTES: number = 1024 * 1024;
+/** Longest piece of a record that is copied in front of the next chunk. */
+const CARRY_BYTES_MAX: number = 16 * 1024;
 
 export interface CheckpointFileEnd {
   readonly header: CheckpointHeader;
@@ -29,19 +31,21 @@ export interface CheckpointFileEnd {
 }
 
 /**
- * Yields the pages of a file as they come, and returns what stands at its end.
+ * Yields the pages of a file as they come, and returns what stands at its end. A page's bytes are a view that is valid
+ * only until the next page is asked for. With `skipPages` everything is checked and no page is yielded.
  * Errors: CatchallError `checkpoint_damaged` naming file and offset. Pages yielded before are whole.
  */
 export async function* readCheckpointFile(
   disk: Disk,
   path: string,
   storeId: number,
+  skipPages = false,
 ): AsyncGenerator<CheckpointPage, CheckpointFileEnd> {
   const sizeBytes = await disk.size(path);
-  const file = await disk.open(path);
+  const file = new SequentialFile(path, await disk.open(path), sizeBytes);
   try {
-    const chunks = new ChunkedFile(path, file, sizeBytes);
-    const header = decodeHeader(await chunks.at(0, CHECKPOINT_HEADER_BYTES));
+    await file.need(0, CHECKPOINT_HEADER_BYTES);
+    const header = decodeHeader(file.bytes);
     if (typeof header === "string") throw damagedCheckpoint(path, 0, header);
     if (header.storeId !== storeId) {
       throw damagedCheckpoint(path, 0, "it belongs to another data directory");
@@ -51,23 +55,23 @@ export async function* readCheckpointFile(
     let pages = 0;
     let set: ManifestSet | null = null;
     while (true) {
-      const next: { record: CheckpointRecord; end: number; crc: number } = await chunks.record(
-        offset,
-        lastCrc,
-      );
-      const { record } = next;
+      // Nearly every record is in memory already: no waiting for those.
+      if (!file.hasRecord(offset)) await file.needRecord(offset);
+      const result = decodeRecord(file.bytes, offset - file.start, lastCrc);
+      if ("damage" in result) throw damagedCheckpoint(path, offset, result.damage);
+      const record: CheckpointRecord = result.record;
       const isInPlace = (record.kind === "trailer") === (set !== null);
       if (!isInPlace) throw damagedCheckpoint(path, offset, "its records are out of order");
-      if (record.kind === "page") {
-        pages += 1;
-        yield record.page;
-      }
-      if (record.kind === "manifest") set = record.set;
       if (record.kind === "trailer" && record.pages !== pages) {
         throw damagedCheckpoint(path, offset, `it has ${pages} pages, not ${record.pages}`);
       }
-      offset = next.end;
-      lastCrc = next.crc;
+      offset = file.start + result.end;
+      lastCrc = result.crc;
+      if (record.kind === "page") {
+        pages += 1;
+        if (!skipPages) yield record.page;
+      }
+      if (record.kind === "manifest") set = record.set;
       if (record.kind === "trailer" && set !== null) break;
     }
     if (offset !== sizeBytes) throw damagedCheckpoint(path, offset, "bytes follow its end");
@@ -127,43 +131,88 @@ export class CheckpointFileWriter {
   }
 }
 
-/** Keeps one chunk of the file; a record across its end is read anew with the next chunk. */
-class ChunkedFile {
+/**
+ * Reads a file from its beginning to its end, through two buffers: while one is worked on, the next chunk is read into
+ * the other, behind room for a record that spans both.
+ */
+class SequentialFile {
   readonly #path: string;
   readonly #file: DiskFile;
   readonly #sizeBytes: number;
-  #chunk: Uint8Array = new Uint8Array(0);
-  #start = 0;
+  readonly #chunkBytes: number;
+  #current: Uint8Array;
+  #other: Uint8Array;
+  /** What is in memory: the file from `start` on. */
+  bytes: Uint8Array = new Uint8Array(0);
+  start = 0;
+  /** Bytes of the next chunk, which goes to #other. */
+  #next: Promise<number>;
 
   constructor(path: string, file: DiskFile, sizeBytes: number) {
     this.#path = path;
     this.#file = file;
     this.#sizeBytes = sizeBytes;
+    this.#chunkBytes = Math.min(CHUNK_BYTES, sizeBytes);
+    this.#current = new Uint8Array(CARRY_BYTES_MAX + this.#chunkBytes);
+    this.#other = new Uint8Array(CARRY_BYTES_MAX + this.#chunkBytes);
+    this.#next = this.#readNext();
   }
 
-  /** The bytes from `offset` on, at least `length` of them unless the file ends. */
-  async at(offset: number, length: number): Promise<Uint8Array> {
-    if (offset < this.#start || offset + length > this.#start + this.#chunk.length) {
-      const wanted = Math.min(Math.max(CHUNK_BYTES, length), this.#sizeBytes - offset);
-      this.#chunk = await this.#file.read(offset, Math.max(0, wanted));
-      this.#start = offset;
-    }
-    return this.#chunk.subarray(offset - this.#start);
+  hasRecord(offset: number): boolean {
+    const at = offset - this.start;
+    if (at + RECORD_HEADER_BYTES > this.bytes.length) return false;
+    return at + recordLength(this.bytes, at) <= this.bytes.length;
   }
 
-  async record(
-    offset: number,
-    previousCrc: number,
-  ): Promise<{ record: CheckpointRecord; end: number; crc: number }> {
-    let bytes = await this.at(offset, RECORD_HEADER_BYTES);
-    const length = bytes.length < RECORD_HEADER_BYTES ? 0 : recordLength(bytes, 0);
+  async needRecord(offset: number): Promise<void> {
+    await this.need(offset, RECORD_HEADER_BYTES);
+    const at = offset - this.start;
+    if (at + RECORD_HEADER_BYTES > this.bytes.length) return;
+    const length = recordLength(this.bytes, at);
     // A damaged length must not make us allocate: never more than the file has.
-    if (length > bytes.length && offset + length <= this.#sizeBytes) {
-      bytes = await this.at(offset, length);
+    if (offset + length <= this.#sizeBytes) await this.need(offset, length);
+  }
+
+  /** Drops what is before `offset`, and reads until `length` bytes from there are in memory or the file ends. */
+  async need(offset: number, length: number): Promise<void> {
+    const end = this.start + this.bytes.length;
+    const wantedEnd = Math.min(offset + length, this.#sizeBytes);
+    if (wantedEnd <= end) return;
+    const rest = this.bytes.subarray(offset - this.start);
+    const nextBytes = await this.#next;
+    if (rest.length <= CARRY_BYTES_MAX && wantedEnd <= end + nextBytes) {
+      const from = CARRY_BYTES_MAX - rest.length;
+      this.#other.set(rest, from);
+      this.bytes = this.#other.subarray(from, CARRY_BYTES_MAX + nextBytes);
+      [this.#current, this.#other] = [this.#other, this.#current];
+    } else {
+      // A record larger than a buffer gets memory of its own.
+      this.bytes = new Uint8Array(wantedEnd - offset);
+      this.bytes.set(rest);
+      await this.#fill(end, this.bytes.subarray(rest.length));
     }
-    const result = decodeRecord(bytes, 0, previousCrc);
-    if ("damage" in result) throw damagedCheckpoint(this.#path, offset, result.damage);
-    return { record: result.record, end: offset + result.end, crc: result.crc };
+    this.start = offset;
+    this.#next = this.#readNext();
+  }
+
+  async close(): Promise<void> {
+    await this.#next.catch(() => undefined);
+    await this.#file.close();
+  }
+
+  #readNext(): Promise<number> {
+    const from = this.start + this.bytes.length;
+    const length = Math.min(this.#chunkBytes, this.#sizeBytes - from);
+    const next = this.#fill(from, this.#other.subarray(CARRY_BYTES_MAX, CARRY_BYTES_MAX + length));
+    // Whoever needs it sees the error; it must not count as unhandled until then.
+    next.catch(() => undefined);
+    return next;
+  }
+
+  async #fill(from: number, into: Uint8Array): Promise<number> {
+    const length = await this.#file.readInto(from, into);
+    if (length === into.length) return length;
+    throw damagedCheckpoint(this.#path, from + length, "it became shorter while it was read");
   }
 }
 

@@ -43,7 +43,10 @@ export interface ManifestSet {
 export interface CheckpointStore {
   /** The newest complete checkpoint, or null on a fresh start. Throws CatchallError when damaged. */
   readManifests(): Promise<ManifestSet | null>;
-  /** Pages of these partitions; may include pages newer than the manifest. */
+  /**
+   * Pages of these partitions; may include pages newer than the manifest. The bytes of a page are valid only until the
+   * next one is asked for: copy what you keep.
+   */
   readPages(partitions: ReadonlySet<number>): AsyncIterable<CheckpointPage>;
   /** Starts a checkpoint. `isFull`: every page will be put (the store may then drop what came before). */
   begin(isFull: boolean): Promise<CheckpointWriter>;

@@ -3,12 +3,13 @@
  * under another name, synced, renamed, and its directory synced. A delta names the file that it builds on; the newest
  * file and what it builds on, down to a full one, is the checkpoint.
  * Two generations: when the newest file is damaged, the one before it counts, and the log is replayed from its older
- * watermark (or refused by the log, when that is trimmed). Damage anywhere else is refused, never skipped.
+ * watermark (or refused by the log, when that is trimmed); the damaged one is set aside and counts no more. Damage anywhere else is refused, never skipped.
  */
 
 import { CatchallError } from "../model/errors.ts";
 import { assert } from "../runtime/assert.ts";
 import type { Disk } from "../runtime/disk.ts";
+import type { Logger } from "../runtime/logger.ts";
 import { CHECKPOINT_HEADER_BYTES, decodeHeader } from "./checkpoint-codec.ts";
 import { CheckpointFileWriter, damagedCheckpoint, readCheckpointFile } from "./checkpoint-file.ts";
 import type {
@@ -20,12 +21,15 @@ import type {
 
 const DIRECTORY = "checkpoints";
 const TEMPORARY = `${DIRECTORY}/next.tmp`;
-const FILE_NAME = /^(\d{16})-(full|delta)\.ckpt$/;
+const FILE_NAME = /^(\d{16})-(full|delta)\.ckpt(\.damaged)?$/;
+const DAMAGED_SUFFIX = ".damaged";
 const DELTAS_MAX = 16;
 
 export interface FileCheckpointStoreOptions {
   /** From `openStoreIdentity`: files of another data directory are refused. */
   readonly storeId: number;
+  /** Hears of damage that was passed over. */
+  readonly logger?: Logger;
 }
 
 interface ChainFile {
@@ -44,8 +48,12 @@ interface Chain {
 export class FileCheckpointStore implements CheckpointStore {
   readonly #disk: Disk;
   readonly #storeId: number;
+  readonly #logger: Logger | null;
+  /** Ascending by generation; without those that were found damaged. */
   #files: ChainFile[];
-  /** Also counts those that failed: no two files may share one. */
+  /** Found damaged in this life and passed over; set aside before the next checkpoint is written. */
+  #damaged: ChainFile[] = [];
+  /** Also counts those that failed or are set aside: no two files may share one. */
   #lastGeneration: number;
   /** Undefined until the files were looked into. */
   #chain: Chain | null | undefined = undefined;
@@ -53,11 +61,17 @@ export class FileCheckpointStore implements CheckpointStore {
   #hasFallenBack = false;
   #writer: CheckpointFileWriter | null = null;
 
-  private constructor(disk: Disk, options: FileCheckpointStoreOptions, files: ChainFile[]) {
+  private constructor(
+    disk: Disk,
+    options: FileCheckpointStoreOptions,
+    files: ChainFile[],
+    lastGeneration: number,
+  ) {
     this.#disk = disk;
     this.#storeId = options.storeId;
+    this.#logger = options.logger ?? null;
     this.#files = files;
-    this.#lastGeneration = files.at(-1)?.generation ?? 0;
+    this.#lastGeneration = lastGeneration;
   }
 
   /** Finds the files and reads none. Errors: CatchallError `log_failed` of the disk. */
@@ -66,15 +80,19 @@ export class FileCheckpointStore implements CheckpointStore {
     await disk.syncDirectory(".");
     await disk.remove(TEMPORARY);
     const files: ChainFile[] = [];
+    let lastGeneration = 0;
     for (const name of await disk.list(DIRECTORY)) {
       const match = FILE_NAME.exec(name);
       if (match === null) continue;
+      const generation = Number(match[1]);
+      lastGeneration = Math.max(lastGeneration, generation);
+      if (match[3] !== undefined) continue;
       const path = `${DIRECTORY}/${name}`;
       const sizeBytes = await disk.size(path);
-      files.push({ generation: Number(match[1]), isFull: match[2] === "full", path, sizeBytes });
+      files.push({ generation, isFull: match[2] === "full", path, sizeBytes });
     }
     files.sort((a, b) => a.generation - b.generation);
-    return new FileCheckpointStore(disk, options, files);
+    return new FileCheckpointStore(disk, options, files, lastGeneration);
   }
 
   get wantsFull(): boolean {
@@ -105,24 +123,51 @@ export class FileCheckpointStore implements CheckpointStore {
       if (!isDamaged || before === undefined) throw error;
       await this.#adopt(before);
       this.#hasFallenBack = true;
+      this.#damaged.push(newest);
+      this.#files = this.#files.filter((file) => file !== newest);
+      const usedFile = before.path;
+      this.#logger?.error(
+        { err: error, usedFile },
+        "Checkpoint is damaged; the one before is used",
+      );
     }
     return this.#set;
+  }
+
+  /**
+   * Renames what was found damaged, so that it no longer counts as one of the two generations, and stays for whoever
+   * wants to look at it. Not on reading, which changes nothing: `verify` and `inspect` read a running node's files.
+   */
+  async #setAsideDamaged(): Promise<void> {
+    for (let file = this.#damaged[0]; file !== undefined; file = this.#damaged[0]) {
+      const path = `${file.path}${DAMAGED_SUFFIX}`;
+      await this.#disk.rename(file.path, path);
+      await this.#disk.syncDirectory(DIRECTORY);
+      this.#damaged.shift();
+      this.#logger?.warn({ path }, "Damaged checkpoint was set aside; it may be deleted");
+    }
   }
 
   /** Each page once, in its newest version of the chain. Whoever reads all of it has checked all of it. */
   async *readPages(partitions: ReadonlySet<number>): AsyncIterable<CheckpointPage> {
     await this.readManifests();
     const seen = new Set<string>();
+    const files = this.#chain?.files ?? [];
     let expectedCrc = this.#chain?.lastCrc ?? 0;
-    for (const file of (this.#chain?.files ?? []).toReversed()) {
+    for (const file of files.toReversed()) {
+      // No file comes after the full one, and most chains that are large have only that one.
+      const isOldest = file === files[0];
       const pages = readCheckpointFile(this.#disk, file.path, this.#storeId);
       try {
         let step = await pages.next();
         for (; step.done !== true; step = await pages.next()) {
           const page = step.value;
-          const key = `${page.partition}/${page.kind}/${page.id}`;
-          if (!partitions.has(page.partition) || seen.has(key)) continue;
-          seen.add(key);
+          if (!partitions.has(page.partition)) continue;
+          if (!isOldest || seen.size > 0) {
+            const key = `${page.partition}/${page.kind}/${page.id}`;
+            if (seen.has(key)) continue;
+            if (!isOldest) seen.add(key);
+          }
           yield page;
         }
         const { lastCrc, header } = step.value;
@@ -142,6 +187,7 @@ export class FileCheckpointStore implements CheckpointStore {
     assert(this.#writer === null, "one checkpoint at a time");
     await this.readManifests();
     assert(isFull || !this.#mustBeFull, "a delta needs a whole checkpoint to build on");
+    await this.#setAsideDamaged();
     this.#lastGeneration += 1;
     const generation = this.#lastGeneration;
     const base = isFull ? null : (this.#chain as Chain);
@@ -208,10 +254,9 @@ export class FileCheckpointStore implements CheckpointStore {
 
   /** Makes `newest` and what it builds on the checkpoint, or throws `checkpoint_damaged`. */
   async #adopt(newest: ChainFile): Promise<void> {
-    const pages = readCheckpointFile(this.#disk, newest.path, this.#storeId);
-    let step = await pages.next();
-    while (step.done !== true) step = await pages.next();
-    const { header, set, lastCrc } = step.value;
+    const end = await readCheckpointFile(this.#disk, newest.path, this.#storeId, true).next();
+    assert(end.done === true, "pages were to be skipped");
+    const { header, set, lastCrc } = end.value;
     const files: ChainFile[] = [newest];
     let { generation, previousGeneration } = header;
     if (generation !== newest.generation) {

@@ -21,6 +21,8 @@ import type { Override } from "./partition-state.ts";
 
 /** Pages that a listing walks before it lets other work run. */
 const PAGES_PER_SLICE = 128;
+/** Domains that a rule is worked out for before other work runs: a few ms, also while every change is told. */
+const ENTRIES_PER_SLICE = 1024;
 
 /** A domain as the owner knows it. Times are ms, 0 when never. */
 export interface DomainReading {
@@ -132,15 +134,42 @@ export class PartitionHost {
     return { readings, next: null };
   }
 
-  /** [from][to] counts of the domains that would change under `rule`, one partition a tick. */
+  /** [from][to] counts of the domains that would change under `rule`, in slices. */
   async tryRule(rule: Rule): Promise<number[][]> {
     const sum = emptyTransitions();
+    let left = ENTRIES_PER_SLICE;
     for (const actor of this.#actors) {
-      actor.assertReadable();
-      addTransitions(sum, actor.state.tryRule(rule));
-      await this.#nextTick();
+      const { state } = actor;
+      let start = 0;
+      do {
+        actor.assertReadable();
+        const end = Math.min(state.table.entryCount, start + left);
+        addTransitions(sum, state.tryRule(rule, start, end));
+        left -= Math.max(1, end - start);
+        start = end;
+        if (left <= 0) {
+          await this.#nextTick();
+          left = ENTRIES_PER_SLICE;
+        }
+      } while (start < state.table.entryCount);
     }
     return sum;
+  }
+
+  /** Works out every status of a changed rule, in slices; in the tick in which it resolves, totals are of one rule. */
+  async settleRule(): Promise<void> {
+    let left = ENTRIES_PER_SLICE;
+    // Another rule may come while this waits, hence the passes.
+    while (this.#actors.some((actor) => actor.state.isSweeping)) {
+      for (const { state } of this.#actors) {
+        while (state.isSweeping) {
+          left -= Math.max(1, state.sweepRule(left));
+          if (left > 0) continue;
+          await this.#nextTick();
+          left = ENTRIES_PER_SLICE;
+        }
+      }
+    }
   }
 
   #actorOfPage(page: number): PartitionActor {
@@ -177,6 +206,7 @@ function namesOf(actor: PartitionActor, page: number): { name: string; entry: nu
 
 function reading(actor: PartitionActor, entry: number, domain: string): DomainReading {
   const { table, rule } = actor.state;
+  actor.state.settle(entry);
   const delivered = table.delivered(entry);
   const bounced = table.bounced(entry);
   const override = actor.state.overrideOf(entry);

@@ -31,6 +31,7 @@ import {
   statusCodeOf,
 } from "../model/status.ts";
 import type { IdempotencyWindow } from "./idempotency-window.ts";
+import { RuleSweep } from "./rule-sweep.ts";
 import { type Change, SECTION_OVERRIDE, SECTION_RESET, SECTION_RULE } from "./section-codec.ts";
 
 export interface Override {
@@ -44,7 +45,8 @@ export interface Override {
 export interface StateChange {
   readonly position: Position;
   readonly partition: number;
-  readonly index: number;
+  /** Counts the changes of one entry; null for a rule's, which changes each domain at most once. */
+  readonly index: number | null;
   /** Row of `table`; read in the same tick, by those who need its name and counts. */
   readonly entry: number;
   readonly table: CounterTable;
@@ -84,8 +86,8 @@ export class PartitionState {
   position: Position = { epoch: 0, incarnation: 0, sequence: 0 };
   /** Events applied since recovery, by kind; shared by the partitions of a node. */
   eventCounters: readonly [EventCounter, EventCounter] = [{ value: 0 }, { value: 0 }];
-  /** What the last rule change did: [from][to] counts. */
-  ruleTransitions: number[][] = [];
+  /** What the last rule change did so far: [from][to] counts. */
+  ruleTransitions: readonly (readonly number[])[] = [];
   /** Overrides and producers changed since they were last encoded. */
   isMetaDirty = false;
   /** Last committed sequence of each producer incarnation. */
@@ -98,6 +100,8 @@ export class PartitionState {
   readonly #onChange: (change: StateChange) => void;
   readonly #parser = new DomainParser();
   #changeIndex = 0;
+  #sweep: RuleSweep | null = null;
+  #isRecovering = true;
 
   constructor(options: PartitionStateOptions) {
     this.partition = options.partition;
@@ -126,6 +130,7 @@ export class PartitionState {
         const nameStart = recordNameStart(bytes, at);
         const entry = table.findOrInsert(hash, bytes, nameStart, recordNameLength(bytes, at));
         if (entry < 0) throw new CatchallError("table_full");
+        if (this.#sweep !== null) this.settle(entry);
         table.add(entry, kind, count, timeMs);
         this.#reclassify(entry, timeMs);
       }
@@ -153,10 +158,11 @@ export class PartitionState {
   applyChange(change: Change, timeMs: number): void {
     switch (change.kind) {
       case SECTION_RULE:
+        this.sweepRule(Number.POSITIVE_INFINITY);
         this.rule = change.rule;
         this.ruleRevision = change.revision;
         this.isMetaDirty = true;
-        this.#reclassifyAll(timeMs);
+        this.#startSweep(timeMs);
         return;
       case SECTION_OVERRIDE:
         this.#applyOverride(change, timeMs);
@@ -177,10 +183,37 @@ export class PartitionState {
     return this.#overrides.get(entry);
   }
 
-  /** How many domains would change, and to what, under another rule: [from][to] counts. */
-  tryRule(rule: Rule): number[][] {
+  /** True while statuses of a changed rule are still to be worked out. */
+  get isSweeping(): boolean {
+    return this.#sweep !== null;
+  }
+
+  /** Works out up to `countMax` statuses of a changed rule; returns how many domains it visited. */
+  sweepRule(countMax: number): number {
+    const sweep = this.#sweep;
+    if (sweep === null) return 0;
+    const visited = sweep.run(countMax, (entry) => this.#settle(sweep, entry));
+    if (sweep.isDone) this.#sweep = null;
+    return visited;
+  }
+
+  /** Brings the status of a domain to the rule in force; due before it is read or changed. */
+  settle(entry: number): void {
+    const sweep = this.#sweep;
+    if (sweep?.isDue(entry) === true) this.#settle(sweep, entry);
+  }
+
+  /** As {@link settle}, for the domains of a page. */
+  settlePage(id: number): void {
+    if (this.#sweep === null) return;
+    for (const entry of this.table.pageEntries(id)) this.settle(entry);
+  }
+
+  /** How many of the entries in [start, end) would change, and to what, under another rule: [from][to] counts. */
+  tryRule(rule: Rule, start: number, end: number): number[][] {
     const counts = [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
-    for (let entry = 0; entry < this.table.entryCount; entry++) {
+    for (let entry = start; entry < end; entry++) {
+      this.settle(entry);
       const from = this.table.status(entry);
       if (from === STATUS_UNSEEN || this.#overrides.has(entry)) continue;
       const to = classify(rule, this.table.delivered(entry), this.table.bounced(entry));
@@ -221,6 +254,7 @@ export class PartitionState {
   /** Recovery is over: from now on every entry changes every page. */
   endRecovery(): void {
     this.#pagesAhead.clear();
+    this.#isRecovering = false;
   }
 
   #restoreMeta(bytes: Uint8Array): void {
@@ -241,22 +275,28 @@ export class PartitionState {
     }
   }
 
-  #reclassifyAll(timeMs: number): void {
-    const counts = [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
-    for (let entry = 0; entry < this.table.entryCount; entry++) {
-      const from = this.table.status(entry);
-      if (from === STATUS_UNSEEN || this.#isEntryAhead(entry)) continue;
-      this.#reclassify(entry, timeMs);
-      const to = this.table.status(entry);
-      const row = counts[from] as number[];
-      if (to !== from) row[to] = (row[to] as number) + 1;
-    }
-    this.ruleTransitions = counts;
+  #startSweep(timeMs: number): void {
+    this.#sweep = new RuleSweep(this.position, timeMs, this.table.entryCount);
+    this.ruleTransitions = this.#sweep.transitions;
+    // A checkpoint that covers the rule has every page as the rule has it, whether its turn had come or not.
+    if (!this.#isRecovering) this.table.markAllDirty();
+    else this.sweepRule(Number.POSITIVE_INFINITY);
+  }
+
+  #settle(sweep: RuleSweep, entry: number): void {
+    const from = this.table.status(entry);
+    if (from === STATUS_UNSEEN || this.#isEntryAhead(entry)) return;
+    const to = this.#statusOf(entry);
+    if (to === from) return;
+    this.table.setStatus(entry, to, sweep.timeMs);
+    sweep.count(from, to);
+    this.#announce(entry, from, to, sweep.timeMs, sweep);
   }
 
   #applyReset(domain: DomainName, timeMs: number): void {
     const entry = this.find(domain);
     if (entry < 0 || this.#isPageAhead(this.#parser.hash)) return;
+    this.settle(entry);
     const from = this.table.status(entry);
     const override = this.#overrides.get(entry);
     this.table.reset(entry);
@@ -269,6 +309,7 @@ export class PartitionState {
   #applyOverride(change: Change & { kind: typeof SECTION_OVERRIDE }, timeMs: number): void {
     this.isMetaDirty = true;
     const entry = this.#findOrInsert(change.domain);
+    this.settle(entry);
     if (change.override === null) {
       this.#overrides.delete(entry);
       if (this.#isPageAhead(this.#parser.hash)) return;
@@ -305,24 +346,31 @@ export class PartitionState {
   }
 
   #reclassify(entry: number, timeMs: number): void {
-    const table = this.table;
-    const from = table.status(entry);
-    const override = this.#overrides.size === 0 ? undefined : this.#overrides.get(entry);
-    const to =
-      override === undefined
-        ? classify(this.rule, table.delivered(entry), table.bounced(entry))
-        : statusCodeOf(override.status);
+    const from = this.table.status(entry);
+    const to = this.#statusOf(entry);
     if (to === from) return;
-    table.setStatus(entry, to, timeMs);
+    this.table.setStatus(entry, to, timeMs);
     this.#announce(entry, from, to, timeMs);
   }
 
-  #announce(entry: number, from: StatusCode, to: StatusCode, timeMs: number): void {
+  #statusOf(entry: number): StatusCode {
+    const override = this.#overrides.size === 0 ? undefined : this.#overrides.get(entry);
+    if (override !== undefined) return statusCodeOf(override.status);
+    return classify(this.rule, this.table.delivered(entry), this.table.bounced(entry));
+  }
+
+  #announce(
+    entry: number,
+    from: StatusCode,
+    to: StatusCode,
+    timeMs: number,
+    sweep: RuleSweep | null = null,
+  ): void {
     if (STATUS_NAMES[from] === STATUS_NAMES[to]) return;
     this.#onChange({
-      position: this.position,
+      position: sweep === null ? this.position : sweep.position,
       partition: this.partition,
-      index: this.#changeIndex++,
+      index: sweep === null ? this.#changeIndex++ : null,
       entry,
       table: this.table,
       from,

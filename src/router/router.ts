@@ -115,6 +115,7 @@ export class Router implements Ingress {
   }
 
   async stats(): Promise<Stats> {
+    await this.#options.host.settleRule();
     this.#options.host.assertReadable();
     const { delivered, bounced, byStatus } = this.#options.host.totals();
     const totals: Totals = {
@@ -184,9 +185,10 @@ export class Router implements Ingress {
   announce(change: StateChange): void {
     if (this.#listeners.size === 0) return;
     const { epoch, incarnation, sequence } = change.position;
+    const name = change.table.name(change.entry);
     const told: StatusChange = {
-      id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index}`,
-      domain: change.table.name(change.entry),
+      id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index ?? name}`,
+      domain: name,
       from: STATUS_NAMES[change.from],
       to: STATUS_NAMES[change.to],
       delivered: change.table.delivered(change.entry),

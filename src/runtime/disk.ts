@@ -25,6 +25,8 @@ export interface DiskFile {
   /** Writes without syncing. */
   write(position: number, bytes: Uint8Array): Promise<void>;
   read(position: number, length: number): Promise<Uint8Array>;
+  /** Fills `into` from `position` on; resolves to the bytes read, fewer than asked for only where the file ends. */
+  readInto(position: number, into: Uint8Array): Promise<number>;
   sync(): Promise<void>;
   truncate(sizeBytes: number): Promise<void>;
   close(): Promise<void>;

@@ -138,16 +138,21 @@ class NodeDiskFile implements DiskFile {
     return failing("write", this.#name, () => writeAll(this.#handle, position, bytes));
   }
 
-  read(position: number, length: number): Promise<Uint8Array> {
+  async read(position: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    return bytes.subarray(0, await this.readInto(position, bytes));
+  }
+
+  readInto(position: number, into: Uint8Array): Promise<number> {
     return failing("read", this.#name, async () => {
-      const bytes = new Uint8Array(length);
       let done = 0;
-      while (done < length) {
-        const { bytesRead } = await this.#handle.read(bytes, done, length - done, position + done);
+      while (done < into.length) {
+        const left = into.length - done;
+        const { bytesRead } = await this.#handle.read(into, done, left, position + done);
         if (bytesRead === 0) break;
         done += bytesRead;
       }
-      return bytes.subarray(0, done);
+      return done;
     });
   }
 

@@ -26,6 +26,7 @@ export function readOnly(disk: Disk): Disk {
 function readOnlyFile(file: DiskFile): DiskFile {
   return {
     read: (position, length) => file.read(position, length),
+    readInto: (position, into) => file.readInto(position, into),
     close: () => file.close(),
     write: () => Promise.resolve(),
     writeSynced: () => Promise.resolve(),

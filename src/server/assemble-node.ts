@@ -264,7 +264,10 @@ function sourceOf(state: PartitionState, pruneProducers: () => void): Checkpoint
       if (isFull) state.table.markAllDirty();
       return state.table.dirtyPages();
     },
-    encodePage: (id) => state.table.encodePage(id),
+    encodePage: (id) => {
+      state.settlePage(id);
+      return state.table.encodePage(id);
+    },
     domainCount: () => state.table.entryCount,
     keyBuckets: () => state.window.bucketStarts(),
     keyBucketsToWrite: (isFull) =>

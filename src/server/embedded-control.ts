@@ -42,6 +42,8 @@ export interface EmbeddedControlOptions {
 }
 
 const RULE_RETRY_MS = 1000;
+/** Rule changes of this many partitions fit one entry of the log. */
+const CHANGES_PER_ENTRY_MAX = 1024;
 
 /** Finished rebalances that are remembered. */
 const REBALANCES_MAX = 100;
@@ -173,15 +175,20 @@ export class EmbeddedControl implements OperatorControl {
     });
   }
 
-  /** One entry a partition, so that no tick re-evaluates more than one partition. */
+  /** In one entry where that has room, so that all partitions change their rule in one tick; statuses in slices. */
   async #applyRule(by: string): Promise<number[][]> {
     const { rule, ruleRevision: revision } = this.#table;
-    const sum = emptyTransitions();
-    for (const actor of this.#options.host.actors) {
-      if (actor.state.ruleRevision === revision) continue;
-      await actor.change({ kind: SECTION_RULE, rule, revision, by });
-      addTransitions(sum, actor.state.ruleTransitions);
+    const { host } = this.#options;
+    const due = host.actors.filter((actor) => actor.state.ruleRevision !== revision);
+    for (let start = 0; start < due.length; start += CHANGES_PER_ENTRY_MAX) {
+      const some = due.slice(start, start + CHANGES_PER_ENTRY_MAX);
+      await Promise.all(
+        some.map((actor) => actor.change({ kind: SECTION_RULE, rule, revision, by })),
+      );
     }
+    await host.settleRule();
+    const sum = emptyTransitions();
+    for (const actor of due) addTransitions(sum, actor.state.ruleTransitions);
     return sum;
   }
 }

@@ -225,6 +225,12 @@ export class SimDisk implements Disk {
         this.#live();
         return inode.current.slice(position, position + length);
       },
+      readInto: async (position, into) => {
+        this.#live();
+        const bytes = inode.current.subarray(position, position + into.length);
+        into.set(bytes);
+        return bytes.length;
+      },
       sync: async () => change("sync", () => undefined, true),
       truncate: async (sizeBytes) =>
         change(

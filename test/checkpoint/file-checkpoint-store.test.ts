@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 import type { ManifestSet } from "../../src/checkpoint/checkpoint-store.ts";
 import { FileCheckpointStore } from "../../src/checkpoint/file-checkpoint-store.ts";
 import { CatchallError } from "../../src/model/errors.ts";
+import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { NodeDisk } from "../../src/runtime/node-disk.ts";
 import { SimDisk } from "../../src/simulation/sim-disk.ts";
 import {
@@ -80,13 +81,15 @@ describe("FileCheckpointStore", () => {
     const files = disk.paths().filter((path) => path.endsWith(".ckpt"));
     assert.equal(files.length, 3);
     let cases = 0;
+    let bytesTotal = 0;
     for (const [i, path] of files.entries()) {
       const whole = await disk.read(path);
+      bytesTotal += whole.length;
       // The newest file may fall back to the one before; damage in any other must be refused.
       const before: string =
         i === files.length - 1 ? canonical(states[i - 1] as Outcome) : "refused";
       for (let at = 0; at < whole.length; at += 1) {
-        for (const bit of [0, 3, 7]) {
+        for (let bit = 0; bit < 8; bit += 1) {
           disk.flipBit(path, at * 8 + bit);
           assert.equal(canonical(await readBack(disk)), before, `${path} byte ${at} bit ${bit}`);
           disk.flipBit(path, at * 8 + bit);
@@ -94,14 +97,14 @@ describe("FileCheckpointStore", () => {
         disk.plant(path, whole.subarray(0, at));
         assert.equal(canonical(await readBack(disk)), before, `${path} cut at ${at}`);
         disk.plant(path, whole);
-        cases += 4;
+        cases += 9;
       }
       disk.plant(path, Uint8Array.from([...whole, 0]));
       assert.equal(canonical(await readBack(disk)), before, `${path} with a byte more`);
       disk.plant(path, whole);
     }
     assert.equal(canonical(await readBack(disk)), canonical(states[2] as Outcome));
-    assert.ok(cases > 5000);
+    assert.equal(cases, 9 * bytesTotal);
   });
 
   it("refuses files that are swapped, missing or of another directory", async () => {
@@ -139,6 +142,62 @@ describe("FileCheckpointStore", () => {
     await save(store, false, [pageOf(0, 1, 9)], setOf(9));
     const want = { set: setOf(9), content: contentOfPages([pageOf(0, 1, 9)]) };
     assert.equal(canonical(await readBack(disk)), canonical(want));
+  });
+
+  it("does not count a damaged file as one of the two generations", async () => {
+    const disk = new SimDisk();
+    await threeGenerations(disk);
+    const first = await FileCheckpointStore.open(disk, STORE);
+    await first.readManifests();
+    await save(first, true, [pageOf(0, 1, 4)], setOf(4));
+    disk.flipBit("checkpoints/0000000000000004-full.ckpt", 500);
+    const messages: string[] = [];
+    const log = (_fields: object, message: string) => messages.push(message);
+    const logger = { ...SILENT_LOGGER, warn: log, error: log };
+    const store = await FileCheckpointStore.open(disk, { ...STORE, logger });
+    assert.deepEqual(await store.readManifests(), setOf(3));
+    assert.deepEqual(generationsOf(disk), ["1f", "2d", "3d", "4f"], "reading changes nothing");
+    await save(store, true, [pageOf(0, 1, 5)], setOf(5));
+    assert.deepEqual(generationsOf(disk), ["1f", "2d", "3d", "5f"]);
+    assert.ok(disk.paths().includes("checkpoints/0000000000000004-full.ckpt.damaged"));
+    assert.deepEqual(messages, [
+      "Checkpoint is damaged; the one before is used",
+      "Damaged checkpoint was set aside; it may be deleted",
+    ]);
+    // Were the damaged one still counted, nothing whole would be left now.
+    disk.flipBit("checkpoints/0000000000000005-full.ckpt", 500);
+    assert.deepEqual(((await readBack(disk)) as { set: ManifestSet }).set, setOf(3));
+  });
+
+  it("never gives the number of a damaged file to another one", async () => {
+    const disk = new SimDisk();
+    await threeGenerations(disk);
+    for (const sequence of [4, 5, 6]) {
+      const newest = disk.paths().findLast((path) => path.endsWith(".ckpt")) as string;
+      disk.flipBit(newest, 500);
+      const store = await FileCheckpointStore.open(disk, STORE);
+      await store.readManifests();
+      const writer = await store.begin(true);
+      await writer.abandon();
+      await store.close();
+      const next = await FileCheckpointStore.open(disk, STORE);
+      await next.readManifests();
+      await save(next, true, [pageOf(0, 1, sequence)], setOf(sequence));
+      assert.ok(disk.paths().includes(`${newest}.damaged`));
+      assert.ok(!disk.paths().includes(newest));
+    }
+    assert.equal(disk.paths().filter((path) => path.endsWith(".damaged")).length, 3);
+  });
+
+  it("reads pages of any size: within, across and over the chunks that it reads", async () => {
+    const disk = new SimDisk();
+    const store = await FileCheckpointStore.open(disk, STORE);
+    const sizes = [1, 900_000, 200_000, 50_000, 1_100_000, 0, 3_000_000, 70_000, 65_000, 1_048_576];
+    const pages = sizes.map((size, i) => pageOf(i % 2, i, i + 1, size));
+    await save(store, true, pages, setOf(1));
+    const again = await FileCheckpointStore.open(disk, STORE);
+    assert.deepEqual(await again.readManifests(), setOf(1));
+    assert.deepEqual(await contentOf(again), contentOfPages(pages));
   });
 
   it("removes a chain only with the checkpoint after the next full one", async () => {

@@ -107,9 +107,11 @@ async function restorePages(
     }
     if (page.kind === "keys" && !keyBuckets[page.partition]?.includes(page.id)) continue;
     pages++;
-    // Overrides name domains of pages, so they come after all of them.
-    if (page.kind === "meta") late.push(() => state.restorePage(page, watermark));
-    else state.restorePage(page, watermark);
+    // Overrides name domains of pages, so they come after all of them; the store reuses the bytes until then.
+    if (page.kind === "meta") {
+      const kept = { ...page, bytes: page.bytes.slice() };
+      late.push(() => state.restorePage(kept, watermark));
+    } else state.restorePage(page, watermark);
   }
   for (const restore of late) restore();
   return pages;

@@ -76,7 +76,7 @@ async function startOnDisk(
   const { storeId } = await openStoreIdentity(disk, random);
   const controlStore = new LocalControlStore(disk);
   const log = await FileNodeLog.open(disk, { storeId });
-  const checkpoints = await FileCheckpointStore.open(disk, { storeId });
+  const checkpoints = await FileCheckpointStore.open(disk, { storeId, logger });
   const used = await highestIncarnation(log, checkpoints);
   const table = await nextIncarnation(controlStore, config, used);
   const gate = new ServiceGate();

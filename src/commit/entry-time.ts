@@ -46,7 +46,7 @@ export class EntryTime {
 
   /** An entry of this time is in the log. */
   taken(timeMs: number): void {
-    this.#lastMs = timeMs;
+    this.#lastMs = Math.max(this.#lastMs, timeMs);
   }
 
   /** By how much the wall clock is ahead of what is believed, ms; 0 when it is not. */

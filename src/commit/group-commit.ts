@@ -12,8 +12,10 @@ import { CatchallError } from "../model/errors.ts";
 import { assert } from "../runtime/assert.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Random } from "../runtime/random.ts";
+import type { Timers } from "../runtime/timers.ts";
 import { ENTRY_HEADER_BYTES, sealEnvelope } from "../wal/entry-codec.ts";
 import type { AppendOutcome, NodeLog } from "../wal/node-log.ts";
+import { appendUntilKnown } from "./append-until-known.ts";
 import { EntryTime } from "./entry-time.ts";
 
 /** An entry is closed at this size; one section may be larger than the room left, never larger than this. */
@@ -55,6 +57,8 @@ export interface GroupCommitOptions {
   /** Time of the last entry of an earlier life: entry times never go back (entry-time.ts). */
   readonly timeMsMin: number;
   readonly observer: GroupCommitObserver;
+  /** For the pause between two tries of an append of unknown outcome; needed where the log can resend. */
+  readonly timers: Timers;
 }
 
 interface FinishedAppend {
@@ -77,6 +81,8 @@ export class GroupCommit {
   readonly #time: EntryTime;
   #sequence = 0;
   #idleWaiters: (() => void)[] = [];
+  /** When the append in flight was sent; null while there is none. */
+  #appendingSinceMs: number | null = null;
 
   constructor(options: GroupCommitOptions) {
     this.#options = options;
@@ -94,6 +100,26 @@ export class GroupCommit {
   /** The time that an entry appended now would carry. */
   nowMs(): number {
     return this.#time.nowMs();
+  }
+
+  /** For how long the append in flight has been without outcome, ms. */
+  appendingMs(): number {
+    const sinceMs = this.#appendingSinceMs;
+    return sinceMs === null ? 0 : this.#options.clock.monotonicMs() - sinceMs;
+  }
+
+  /** Entries carry at least this time from now on: a partition that came from elsewhere had it. */
+  raiseTime(timeMs: number): void {
+    this.#time.taken(timeMs);
+  }
+
+  /**
+   * Gives up: what is queued ends with effect none, what is in flight with effect unknown, nothing is appended again.
+   * For an incarnation that was fenced or found dead.
+   */
+  abandon(reason: string): void {
+    this.#failure ??= new CatchallError("log_failed", reason);
+    for (const section of this.#queue.splice(0)) section.failed(this.#failure);
   }
 
   /** How far the wall clock is beyond what entries may carry, ms. */
@@ -142,11 +168,21 @@ export class GroupCommit {
       this.#previousCrc,
     );
     const startedMs = this.#options.clock.monotonicMs();
-    void this.#options.log.append(bytes, this.#sequence).then((outcome) => {
+    this.#appendingSinceMs = startedMs;
+    void this.#append(bytes).then((outcome) => {
+      this.#appendingSinceMs = null;
       this.#finish({ outcome, sections, entry, crc, eventCount, startedMs });
       this.#isBusy = false;
       this.#pump();
     });
+  }
+
+  #append(bytes: Uint8Array): Promise<AppendOutcome> {
+    const { log, timers, incarnation } = this.#options;
+    const expectedLast = this.#sequence;
+    if (!log.canResend) return log.append(bytes, expectedLast);
+    const isStopped = () => this.#failure !== null;
+    return appendUntilKnown({ log, timers, incarnation, bytes, expectedLast, isStopped });
   }
 
   #finish(append: FinishedAppend): void {

@@ -162,6 +162,7 @@ function createCommit(
   return new GroupCommit({
     log: ports.log,
     clock: ports.clock,
+    timers: ports.timers,
     random: ports.random,
     incarnation: settings.incarnation,
     chainSeed: chainSeed(settings.incarnation, settings.storeId),

@@ -9,7 +9,7 @@ import {
 import type { CatchallError } from "../../src/model/errors.ts";
 import { ENTRY_HEADER_BYTES, readEntryHeader } from "../../src/wal/entry-codec.ts";
 import { MemoryNodeLog } from "../support/memory-node-log.ts";
-import { TestClock } from "../support/test-node.ts";
+import { TEST_TIMERS, TestClock } from "../support/test-node.ts";
 
 interface Told {
   readonly name: string;
@@ -35,6 +35,7 @@ async function openCommit() {
   const commit = new GroupCommit({
     log,
     clock,
+    timers: TEST_TIMERS,
     random: { uint32: () => 1 },
     incarnation: 1,
     chainSeed: 0,

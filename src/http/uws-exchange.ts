@@ -12,7 +12,7 @@ import type { DeadlineEntry, DeadlineList } from "./deadline-list.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
 import { areHeadersSafe, SECURITY_HEADERS, withSecurityHeaders } from "./security-headers.ts";
 import { PROBLEM_HEADERS, serverProblem } from "./server-problem.ts";
-import { FRAMING_CHUNKED } from "./uws-request-framing.ts";
+import { FRAMING_CHUNKED, headerBit } from "./uws-request-framing.ts";
 import { CLOSED_STREAM, UwsStream } from "./uws-stream.ts";
 
 /** What the exchanges of one server share. */
@@ -21,6 +21,13 @@ export interface UwsServerState {
   readonly replyDeadlines: DeadlineList;
   readonly bodyDeadlines: DeadlineList;
   readonly onError: (error: unknown) => void;
+}
+
+/** What a route's pattern says about the length of its paths. */
+export interface PathShape {
+  /** Length of all but the parameter; null: read the path. */
+  readonly fixedLength: number | null;
+  readonly hasParameter: boolean;
 }
 
 type BodyErrorReason = "too_large" | "aborted" | "timeout";
@@ -41,7 +48,6 @@ let isCorkedClosing = false;
 
 export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   readonly method: string;
-  readonly path: string;
   readonly query: string;
   isClosed: boolean = false;
   isReadOnly: boolean = false;
@@ -51,9 +57,12 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   deadlineNext: DeadlineEntry | null = null;
   /** FRAMING_* or the Content-Length. */
   readonly framing: number;
+  private readonly headerBits: number;
   private readonly server: UwsServerState;
   private readonly response: UwsResponse;
   private request: UwsRequest | null;
+  private pathText: string | null = null;
+  private firstParameter: string | null = null;
   private isGone: boolean = false;
   /** The library is in the middle of a buffer that may hold another request. */
   private isParsing: boolean = true;
@@ -68,29 +77,43 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     request: UwsRequest,
     method: string,
     framing: number,
+    headerBits: number,
   ) {
     this.server = server;
     this.response = response;
     this.request = request;
     this.method = method;
-    this.path = request.getUrl();
     this.query = request.getQuery() ?? "";
     this.framing = framing;
+    this.headerBits = headerBits;
     // Chunked bodies are read leniently by the library: no second request follows one on its connection.
     this.mustClose = framing === FRAMING_CHUNKED || framing > DRAIN_BYTES_MAX;
     server.replyDeadlines.add(this);
   }
 
-  get urlLength(): number {
-    return this.query === "" ? this.path.length : this.path.length + 1 + this.query.length;
+  /** Read when asked for: the route says what the path is, but for its parameters. */
+  get path(): string {
+    this.pathText ??= this.openRequest().getUrl();
+    return this.pathText;
+  }
+
+  /** Length of path and query, from what the handler needs anyway. */
+  urlLength(shape: PathShape): number {
+    let length = shape.fixedLength ?? this.path.length;
+    if (shape.hasParameter) length += this.parameter(0).length;
+    return this.query === "" ? length : length + 1 + this.query.length;
   }
 
   parameter(index: number): string {
-    return this.openRequest().getParameter(index) ?? "";
+    const request = this.openRequest();
+    if (index !== 0) return request.getParameter(index) ?? "";
+    this.firstParameter ??= request.getParameter(0) ?? "";
+    return this.firstParameter;
   }
 
   header(name: string): string {
-    return this.openRequest().getHeader(name);
+    const request = this.openRequest();
+    return (this.headerBits & headerBit(name)) === 0 ? "" : request.getHeader(name);
   }
 
   remoteAddress(): string {

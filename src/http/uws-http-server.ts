@@ -22,8 +22,8 @@ import type {
   HttpServerOptions,
 } from "./http-server.ts";
 import { RouteTable } from "./route-table.ts";
-import { UwsExchange, type UwsServerState } from "./uws-exchange.ts";
-import { FRAMING_AMBIGUOUS, readFraming } from "./uws-request-framing.ts";
+import { type PathShape, UwsExchange, type UwsServerState } from "./uws-exchange.ts";
+import { FRAMING_AMBIGUOUS, readFraming, seenHeaderBits } from "./uws-request-framing.ts";
 
 type UwsModule = typeof import("uWebSockets.js");
 type UwsHandler = (response: UwsResponse, request: UwsRequest) => void;
@@ -70,7 +70,7 @@ class UwsHttpServer implements HttpServer {
     for (const route of options.routes) this.register(route);
     this.app.any(
       "/*",
-      this.handlerOf(null, (request, reply) => this.fallback(request, reply)),
+      this.handlerOf(null, "/*", (request, reply) => this.fallback(request, reply)),
     );
   }
 
@@ -113,19 +113,20 @@ class UwsHttpServer implements HttpServer {
 
   private register({ method, pattern, handler }: HttpRoute): void {
     const { app } = this;
-    const uwsHandler = this.handlerOf(method, handler);
+    const uwsHandler = this.handlerOf(method, pattern, handler);
     if (method === "PUT") app.put(pattern, uwsHandler);
     else if (method === "POST") app.post(pattern, uwsHandler);
     else if (method === "DELETE") app.del(pattern, uwsHandler);
     else {
       app.get(pattern, uwsHandler);
-      app.head(pattern, this.handlerOf("HEAD", handler));
+      app.head(pattern, this.handlerOf("HEAD", pattern, handler));
     }
   }
 
   /** What runs for every request. `method` null: read it from the request. */
-  private handlerOf(method: string | null, handler: HttpHandler): UwsHandler {
+  private handlerOf(method: string | null, pattern: string, handler: HttpHandler): UwsHandler {
     const { state } = this;
+    const shape = shapeOf(pattern);
     const { urlBytesMax } = this.options;
     return (response, request) => {
       let exchange: UwsExchange | null = null;
@@ -137,9 +138,10 @@ class UwsHttpServer implements HttpServer {
           request,
           method ?? request.getCaseSensitiveMethod(),
           readFraming(request),
+          seenHeaderBits(),
         );
         if (exchange.framing === FRAMING_AMBIGUOUS) exchange.refuse("bad_request");
-        else if (exchange.urlLength > urlBytesMax) exchange.refuse("uri_too_long");
+        else if (exchange.urlLength(shape) > urlBytesMax) exchange.refuse("uri_too_long");
         else handler(exchange, exchange);
       } catch (error) {
         if (exchange === null) throw error;
@@ -157,4 +159,14 @@ class UwsHttpServer implements HttpServer {
     }
     this.options.fallback(request, reply, allow);
   }
+}
+
+/** A path that matched a pattern has its length, but for the parameter; with a wildcard or more it must be read. */
+function shapeOf(pattern: string): PathShape {
+  const parameters = pattern.split("/").filter((segment) => segment.startsWith(":"));
+  const isOpen = pattern.includes("*") || parameters.length > 1;
+  if (isOpen) return { fixedLength: null, hasParameter: false };
+  const name = parameters[0];
+  if (name === undefined) return { fixedLength: pattern.length, hasParameter: false };
+  return { fixedLength: pattern.length - name.length, hasParameter: true };
 }

@@ -2,7 +2,8 @@
  * Second reading of the headers that decide where a request ends. uWebSockets.js takes the first of two
  * Content-Lengths, calls any Transfer-Encoding chunked, and finds a broken length only after the handler ran; a proxy
  * in front may read the same bytes otherwise. What has two readings must never reach a handler.
- * One pass, no allocation; state is at module level because a pass never yields.
+ * One pass, no allocation; state is at module level because a pass never yields. The pass also notes which names it
+ * saw, in 32 bits, so that most headers a handler asks for in vain cost no call of the library.
  */
 
 import type { HttpRequest as UwsRequest } from "uWebSockets.js";
@@ -22,22 +23,45 @@ let codingCount = 0;
 let hostText = "";
 let lengthText = "";
 let codingText = "";
+let seenBits = 0;
+/** The Host that passed last: nearly every request of a server names the same one. */
+let goodHostText = "";
 
 export function readFraming(request: UwsRequest): number {
   hostCount = 0;
   lengthCount = 0;
   codingCount = 0;
+  seenBits = 0;
   request.forEach(visitHeader);
-  if (hostCount !== 1 || !HOST_PATTERN.test(hostText)) return FRAMING_AMBIGUOUS;
+  if (hostCount !== 1) return FRAMING_AMBIGUOUS;
+  if (hostText !== goodHostText) {
+    if (!HOST_PATTERN.test(hostText)) return FRAMING_AMBIGUOUS;
+    goodHostText = hostText;
+  }
   if (lengthCount === 0 && codingCount === 0) return FRAMING_NO_BODY;
   if (lengthCount + codingCount !== 1) return FRAMING_AMBIGUOUS;
   if (codingCount === 1) {
     return codingText.toLowerCase() === "chunked" ? FRAMING_CHUNKED : FRAMING_AMBIGUOUS;
   }
+  if (lengthText === "0") return 0;
   return LENGTH_PATTERN.test(lengthText) ? Number(lengthText) : FRAMING_AMBIGUOUS;
 }
 
+/** The bits of the names that the last `readFraming` saw. */
+export function seenHeaderBits(): number {
+  return seenBits;
+}
+
+/**
+ * The bit of a lower-case header name. A name whose bit was not seen is absent: asking the library for it instead costs
+ * 0.15 µs, three times an event. Length and first letter keep the names of the hot path apart from each other.
+ */
+export function headerBit(name: string): number {
+  return 1 << ((name.length + 7 * name.charCodeAt(0)) & 31);
+}
+
 function visitHeader(name: string, value: string): void {
+  seenBits |= headerBit(name);
   switch (name.length) {
     case 4:
       if (name !== "host") return;

@@ -13,6 +13,9 @@ import {
 } from "../partition/partition-actor.ts";
 import { COMMITTED, type EventOutcome, type EventReply, REPLAYED } from "./ingress.ts";
 
+/** What an unusually large batch needed is given back. */
+const KEPT_REPLIES_MAX = 4096;
+
 export interface BatchOwner {
   /** Every reply of the batch was told. */
   settled(batch: OpenBatch, isCommitted: boolean): void;
@@ -25,8 +28,10 @@ export class OpenBatch implements SubBatch {
   producerSequence = 0;
   readonly records: RecordWriter = new RecordWriter();
   readonly #owner: BatchOwner;
-  #replies: EventReply[] = [];
+  // Filled up to `eventCount` and kept at their length: an array that is cut to 0 gives its memory away and grows anew.
+  #replies: (EventReply | null)[] = [];
   #indexes: number[] = [];
+  #count = 0;
   /** Places in #replies of the keyed events, in order. */
   #keyed: number[] = [];
 
@@ -36,19 +41,20 @@ export class OpenBatch implements SubBatch {
   }
 
   get eventCount(): number {
-    return this.#replies.length;
+    return this.#count;
   }
 
   await(reply: EventReply, index: number, isKeyed: boolean): void {
-    if (isKeyed) this.#keyed.push(this.#replies.length);
-    this.#replies.push(reply);
-    this.#indexes.push(index);
+    const place = this.#count++;
+    if (isKeyed) this.#keyed.push(place);
+    this.#replies[place] = reply;
+    this.#indexes[place] = index;
   }
 
   committed(keys: Uint8Array | null): void {
     const replies = this.#replies;
     let keyed = 0;
-    for (let i = 0; i < replies.length; i++) {
+    for (let i = 0; i < this.#count; i++) {
       let outcome: EventOutcome = COMMITTED;
       if (keys !== null && this.#keyed[keyed] === i) {
         outcome = outcomeOfKey(keys[keyed++] as number);
@@ -60,8 +66,8 @@ export class OpenBatch implements SubBatch {
   }
 
   failed(error: CatchallError): void {
-    this.#owner.rejected(error.code, this.#replies.length);
-    for (let i = 0; i < this.#replies.length; i++) {
+    this.#owner.rejected(error.code, this.#count);
+    for (let i = 0; i < this.#count; i++) {
       (this.#replies[i] as EventReply).settled(this.#indexes[i] as number, error);
     }
     this.#owner.settled(this, false);
@@ -69,9 +75,13 @@ export class OpenBatch implements SubBatch {
 
   clear(): void {
     this.records.clear();
-    this.#replies.length = 0;
-    this.#indexes.length = 0;
-    this.#keyed.length = 0;
+    if (this.#count > KEPT_REPLIES_MAX) {
+      this.#replies = [];
+      this.#indexes = [];
+    }
+    this.#replies.fill(null);
+    this.#count = 0;
+    if (this.#keyed.length > 0) this.#keyed = [];
   }
 }
 

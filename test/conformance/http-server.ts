@@ -107,6 +107,17 @@ function describeRouting(fixture: () => HttpServerFixture): void {
     assert.deepEqual([fits.status, over.status, long.status], [200, 414, 414]);
     assert.equal(JSON.parse(over.body.toString()).code, "uri_too_long");
   });
+  it("measures the URL of a route with a parameter like any other", async () => {
+    const around = "/events//delivered".length;
+    const statusOf = async (length: number, query = ""): Promise<number> => {
+      const path = `/events/${"d".repeat(length - around)}/delivered${query}`;
+      return (await ask(fixture(), get(path, "PUT"))).status;
+    };
+    const fits = [await statusOf(URL_BYTES_MAX), await statusOf(URL_BYTES_MAX - 2, "?q")];
+    const over = [await statusOf(URL_BYTES_MAX + 1), await statusOf(URL_BYTES_MAX - 1, "?q")];
+    assert.deepEqual([...fits, ...over], [204, 204, 414, 414]);
+  });
+
   it("takes headers of 8 KiB and refuses those of 64 KiB", async () => {
     const fits = await ask(fixture(), put("a.example", `X-A: ${"a".repeat(8192)}\r\n`));
     assert.equal(fits.status, 204);

@@ -1,0 +1,196 @@
+/**
+ * Machines and the lives of the processes on them: clocks, timers, crash, pause, suspension.
+ * Invariants: after a crash nothing of that life runs again, neither timers nor continuations of what it waited for,
+ * since every port settles through `SimLife.later`. While frozen nothing runs; what fell due runs at the resume, in
+ * order. A paused machine's clocks go on; a suspended one's monotonic clock stands still, the wall clock goes on.
+ */
+
+import type { Clock } from "../runtime/clock.ts";
+import type { TimerHandle, Timers } from "../runtime/timers.ts";
+import type { SimWorld } from "./sim-world.ts";
+
+/** Wall time at virtual time 0. */
+const EPOCH_MS = 1_800_000_000_000;
+/** Remaining delay under which a timer counts as due, ms: only rounding errors are smaller. */
+const TIMER_SLACK_MS = 1e-6;
+
+export interface MachineClock {
+  /** Speed of the monotonic and of the wall clock against true time; 1 ± 0.01. */
+  readonly rate: number;
+  readonly wallRate: number;
+  readonly wallOffsetMs: number;
+  readonly monotonicStartMs: number;
+}
+
+export class SimMachine {
+  readonly index: number;
+  readonly world: SimWorld;
+  life: SimLife | null = null;
+  readonly clock: Clock;
+  readonly #rates: MachineClock;
+  #wallOffsetMs: number;
+  #suspendedMs = 0;
+  #suspendedSinceMs: number | null = null;
+  #isFrozen = false;
+  #postponed: (() => void)[] = [];
+  #lives = 0;
+
+  constructor(world: SimWorld, index: number, rates: MachineClock) {
+    this.world = world;
+    this.index = index;
+    this.#rates = rates;
+    this.#wallOffsetMs = rates.wallOffsetMs;
+    this.clock = {
+      wallMs: () => this.#wallMs(),
+      monotonicMs: () => this.#monotonicMs(),
+    };
+  }
+
+  get isFrozen(): boolean {
+    return this.#isFrozen;
+  }
+
+  get isSuspended(): boolean {
+    return this.#suspendedSinceMs !== null;
+  }
+
+  get rate(): number {
+    return this.#rates.rate;
+  }
+
+  /** A new process; the one before must be dead. */
+  boot(): SimLife {
+    this.life?.kill();
+    this.#lives++;
+    this.life = new SimLife(this, this.#lives);
+    this.world.trace("boot", this.index, this.#lives);
+    return this.life;
+  }
+
+  /** SIGSTOP: nothing runs, clocks go on. */
+  pause(): void {
+    this.#isFrozen = true;
+    this.world.trace("pause", this.index);
+  }
+
+  /** The virtual machine stands still, and its monotonic clock with it. */
+  suspend(): void {
+    this.#isFrozen = true;
+    this.#suspendedSinceMs ??= this.world.nowMs;
+    this.world.trace("suspend", this.index);
+  }
+
+  resume(): void {
+    if (!this.#isFrozen) return;
+    if (this.#suspendedSinceMs !== null) {
+      this.#suspendedMs += this.world.nowMs - this.#suspendedSinceMs;
+      this.#suspendedSinceMs = null;
+    }
+    this.#isFrozen = false;
+    this.world.trace("resume", this.index, this.#postponed.length);
+    const postponed = this.#postponed;
+    this.#postponed = [];
+    for (const work of postponed) this.world.after(0, work);
+  }
+
+  jumpWall(byMs: number): void {
+    this.#wallOffsetMs += byMs;
+    this.world.trace("wall jump", this.index, Math.round(byMs));
+  }
+
+  postpone(work: () => void): void {
+    this.#postponed.push(work);
+  }
+
+  #wallMs(): number {
+    const { wallRate } = this.#rates;
+    return Math.floor(EPOCH_MS + this.world.nowMs * wallRate + this.#wallOffsetMs);
+  }
+
+  #monotonicMs(): number {
+    const nowMs = this.#suspendedSinceMs ?? this.world.nowMs;
+    return this.#rates.monotonicStartMs + (nowMs - this.#suspendedMs) * this.#rates.rate;
+  }
+}
+
+/** One life of a process. */
+export class SimLife {
+  readonly machine: SimMachine;
+  /** Counts the lives of this machine from 1. */
+  readonly number: number;
+  readonly timers: Timers;
+  /** Called once, when it dies. */
+  readonly onDeath: (() => void)[] = [];
+  #isAlive = true;
+
+  constructor(machine: SimMachine, number: number) {
+    this.machine = machine;
+    this.number = number;
+    this.timers = {
+      after: (delayMs, work) => this.#startTimer(delayMs, work),
+      soon: (work) => this.later(0, work),
+    };
+  }
+
+  get isAlive(): boolean {
+    return this.#isAlive;
+  }
+
+  get world(): SimWorld {
+    return this.machine.world;
+  }
+
+  /** SIGKILL, power cut, failed assertion: at once and for ever. */
+  kill(): void {
+    if (!this.#isAlive) return;
+    this.#isAlive = false;
+    if (this.machine.life === this) this.machine.life = null;
+    this.world.trace("kill", this.machine.index, this.number);
+    for (const work of this.onDeath.splice(0)) work();
+  }
+
+  /** Runs `work` in this life `delayMs` of true time from now; never after its death, not while frozen. */
+  later(delayMs: number, work: () => void): void {
+    this.world.after(delayMs, () => this.run(work));
+  }
+
+  /** Runs `work` in this life now, or at the resume, or never. */
+  run(work: () => void): void {
+    if (!this.#isAlive) return;
+    if (this.machine.isFrozen) {
+      this.machine.postpone(() => this.run(work));
+      return;
+    }
+    try {
+      work();
+    } catch (error) {
+      this.crash(error);
+    } finally {
+    }
+  }
+
+  /** An exception that nobody caught: a process would end. */
+  crash(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.world.fail("assertion", `Node ${this.machine.index}: ${text}`);
+    this.kill();
+  }
+
+  #startTimer(delayMs: number, work: () => void): TimerHandle {
+    const dueMs = this.machine.clock.monotonicMs() + Math.max(0, delayMs);
+    let isCancelled = false;
+    const fire = (): void => {
+      if (isCancelled) return;
+      const leftMs = dueMs - this.machine.clock.monotonicMs();
+      // The machine stood still meanwhile.
+      if (leftMs > TIMER_SLACK_MS) this.later(leftMs / this.machine.rate, fire);
+      else work();
+    };
+    this.later(Math.max(0, delayMs) / this.machine.rate, fire);
+    return {
+      cancel: () => {
+        isCancelled = true;
+      },
+    };
+  }
+}

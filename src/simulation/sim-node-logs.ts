@@ -1,0 +1,290 @@
+/**
+ * The logs of all incarnations as a shared store, and the NodeLog that one incarnation sees of it. Models JetStream:
+ * one stream per incarnation, stream-level expectation of the last sequence, acknowledgements lost, appends that arrive
+ * after the caller's timeout, streams without a leader for seconds, sealing that races with the owner.
+ * Invariant: an append is stored at most once per arrival and only if its expectation holds at that instant.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+import {
+  chainSeed,
+  ENTRY_HEADER_BYTES,
+  ENTRY_KIND_SEAL,
+  readEntryHeader,
+  sealEnvelope,
+} from "../wal/entry-codec.ts";
+import { type AppendOutcome, FIRST_KEPT, type NodeLog } from "../wal/node-log.ts";
+import type { SimLife } from "./sim-life.ts";
+import type { SimRandom } from "./sim-random.ts";
+import { type Answer, type ServiceFaults, SimService } from "./sim-service.ts";
+import type { SimWorld } from "./sim-world.ts";
+import type { StoreHistory } from "./store-history.ts";
+
+export const SIM_STORE_ID = 0x51b0_0007;
+const CALL_TIMEOUT_MS = 2000;
+const READ_CHUNK = 128;
+const SEAL_TRIES = 50;
+
+interface StoredLog {
+  /** By sequence - 1; null where trimmed. */
+  readonly entries: (Uint8Array | null)[];
+  firstKept: number;
+  isSealed: boolean;
+  /** Until then nothing is taken, and answers are not sent. */
+  leaderlessUntilMs: number;
+}
+
+export class SimNodeLogs {
+  readonly service: SimService;
+  readonly world: SimWorld;
+  readonly #logs: Map<number, StoredLog> = new Map();
+  readonly #history: Required<StoreHistory>;
+  readonly #random: SimRandom;
+
+  constructor(world: SimWorld, faults: ServiceFaults, history: Required<StoreHistory>) {
+    this.world = world;
+    this.service = new SimService(world, "log", faults);
+    this.#history = history;
+    this.#random = world.random("log");
+  }
+
+  /** The port as one life sees it; a new one for each incarnation. */
+  connect(life: SimLife): NodeLog {
+    return new SimNodeLog(this, life);
+  }
+
+  heal(): void {
+    this.service.heal();
+    for (const log of this.#logs.values()) log.leaderlessUntilMs = 0;
+  }
+
+  /** Incarnations that have a log, ascending. */
+  list(): number[] {
+    return [...this.#logs.keys()].sort((a, b) => a - b);
+  }
+
+  lastSequence(incarnation: number): number {
+    return this.#logs.get(incarnation)?.entries.length ?? 0;
+  }
+
+  isSealed(incarnation: number): boolean {
+    return this.#logs.get(incarnation)?.isSealed ?? false;
+  }
+
+  /** The stream of one incarnation has no leader for a while. */
+  loseLeader(incarnation: number, durationMs: number): void {
+    const log = this.#logs.get(incarnation);
+    if (log === undefined) return;
+    log.leaderlessUntilMs = this.world.nowMs + durationMs;
+    this.world.trace("log leader lost", incarnation, Math.round(durationMs));
+  }
+
+  isLeaderless(incarnation: number): boolean {
+    return (this.#logs.get(incarnation)?.leaderlessUntilMs ?? 0) > this.world.nowMs;
+  }
+
+  create(incarnation: number): void {
+    if (this.#logs.has(incarnation)) return;
+    this.#logs.set(incarnation, {
+      entries: [],
+      firstKept: 1,
+      isSealed: false,
+      leaderlessUntilMs: 0,
+    });
+    this.world.trace("log create", incarnation);
+  }
+
+  /** `conflict` unless the expectation holds; null when there is no such log, which looks like a lost leader. */
+  store(incarnation: number, bytes: Uint8Array, expectedLast: number): "stored" | "conflict" | null {
+    const log = this.#logs.get(incarnation);
+    if (log === undefined) return null;
+    if (log.entries.length !== expectedLast) {
+      this.world.trace("log conflict", incarnation, expectedLast, log.entries.length);
+      return "conflict";
+    }
+    const { kind, sequence } = readEntryHeader(bytes);
+    if (log.isSealed) this.world.fail("I10", `Log ${incarnation} took ${sequence} after its SEAL`);
+    log.entries.push(bytes);
+    if (kind === ENTRY_KIND_SEAL) log.isSealed = true;
+    this.world.trace("log store", incarnation, sequence, readCrc(bytes));
+    this.#history.entryStored(incarnation, log.entries.length, bytes);
+    return "stored";
+  }
+
+  /** The SEAL entry that would follow the last one, for a log that is not sealed. */
+  sealEntry(incarnation: number): Uint8Array {
+    const log = this.#logs.get(incarnation);
+    const last = log?.entries.at(-1);
+    const previous = last === undefined || last === null ? null : last;
+    const bytes = new Uint8Array(ENTRY_HEADER_BYTES);
+    const header = {
+      kind: ENTRY_KIND_SEAL,
+      nonce: this.#random.uint32(),
+      incarnation,
+      sequence: (log?.entries.length ?? 0) + 1,
+      timeMs: previous === null ? 0 : readEntryHeader(previous).timeMs,
+    };
+    const seed = chainSeed(incarnation, SIM_STORE_ID);
+    sealEnvelope(bytes, header, previous === null ? seed : readCrc(previous));
+    return bytes;
+  }
+
+  /** Up to `most` entries from `from` on; null when that was trimmed or there is no such log. */
+  slice(incarnation: number, from: number, to: number, most: number): Uint8Array[] | null {
+    const log = this.#logs.get(incarnation);
+    if (log === undefined) return null;
+    const first = from === FIRST_KEPT ? log.firstKept : from;
+    if (first < log.firstKept && first <= to) return null;
+    const end = Math.min(log.entries.length, to, first - 1 + most);
+    const entries: Uint8Array[] = [];
+    for (let i = first - 1; i < end; i++) entries.push(log.entries[i] as Uint8Array);
+    return entries;
+  }
+
+  trim(incarnation: number, upTo: number): void {
+    const log = this.#logs.get(incarnation);
+    if (log === undefined) return;
+    // A stream never goes empty by trimming.
+    const end = Math.min(upTo, log.entries.length - 1);
+    if (end < log.firstKept) return;
+    this.world.trace("log trim", incarnation, end);
+    this.#history.logTrimmed(incarnation, end);
+    for (let i = log.firstKept - 1; i < end; i++) log.entries[i] = null;
+    log.firstKept = end + 1;
+  }
+
+  delete(incarnation: number): void {
+    const log = this.#logs.get(incarnation);
+    if (log === undefined) return;
+    this.world.trace("log delete", incarnation, log.entries.length);
+    this.#history.logDeleted(incarnation, log.entries.length);
+    this.#logs.delete(incarnation);
+  }
+
+  get sizeBytes(): number {
+    let sum = 0;
+    for (const log of this.#logs.values()) sum += log.entries.length - log.firstKept + 1;
+    return sum * 100;
+  }
+}
+
+class SimNodeLog implements NodeLog {
+  readonly storeId = SIM_STORE_ID;
+  readonly canResend = true;
+  readonly #logs: SimNodeLogs;
+  readonly #life: SimLife;
+  #own = 0;
+
+  constructor(logs: SimNodeLogs, life: SimLife) {
+    this.#logs = logs;
+    this.#life = life;
+  }
+
+  async create(incarnation: number): Promise<void> {
+    await this.#ask("create", () => this.#logs.create(incarnation));
+    this.#own = incarnation;
+  }
+
+  async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
+    const own = this.#own;
+    const answer = await this.#store(own, bytes.slice(), expectedLast);
+    this.#logs.world.trace("log append", own, expectedLast + 1, answer === null ? 0 : 1);
+    if (answer === null) return { kind: "unknown", reason: "no acknowledgement" };
+    if (answer === "stored") return { kind: "committed" };
+    return { kind: "conflict", reason: "the last sequence is another one" };
+  }
+
+  async *read(incarnation: number, from: number, to: number): AsyncIterable<Uint8Array> {
+    let next = from;
+    while (next <= to) {
+      const chunk = await this.#ask("read", () => {
+        const entries = this.#logs.slice(incarnation, next, to, READ_CHUNK);
+        return { entries };
+      });
+      if (chunk.entries === null) {
+        const range = `${next} to ${to} of log ${incarnation}`;
+        throw new CatchallError("log_damaged", `Entries ${range} are not there`);
+      }
+      for (const entry of chunk.entries) {
+        yield entry;
+        next = readEntryHeader(entry).sequence + 1;
+      }
+      if (chunk.entries.length < READ_CHUNK) return;
+    }
+  }
+
+  /** Appends a SEAL, again and again over the owner's own appends, until one is in. */
+  async seal(incarnation: number): Promise<number> {
+    for (let i = 0; i < SEAL_TRIES; i++) {
+      const seen = await this.#ask("seal", () => {
+        this.#logs.create(incarnation);
+        const last = this.#logs.lastSequence(incarnation);
+        return this.#logs.isSealed(incarnation)
+          ? { last, entry: null }
+          : { last, entry: this.#logs.sealEntry(incarnation) };
+      });
+      if (seen.entry === null) return seen.last;
+      const stored = await this.#store(incarnation, seen.entry, seen.last);
+      if (stored === "stored") return seen.last + 1;
+      if (stored === null) break;
+    }
+    throw new CatchallError("log_unavailable", `Log ${incarnation} could not be sealed now`);
+  }
+
+  lastSequence(incarnation: number): Promise<number> {
+    return this.#ask("lastSequence", () => this.#logs.lastSequence(incarnation));
+  }
+
+  list(): Promise<readonly number[]> {
+    return this.#ask("list", () => this.#logs.list());
+  }
+
+  trim(incarnation: number, upTo: number): Promise<void> {
+    return this.#ask("trim", () => this.#logs.trim(incarnation, upTo));
+  }
+
+  delete(incarnation: number): Promise<void> {
+    return this.#ask("delete", () => this.#logs.delete(incarnation));
+  }
+
+  get sizeBytes(): number {
+    return this.#logs.sizeBytes;
+  }
+
+  async close(): Promise<void> {
+    // The store outlives its callers.
+  }
+
+  /** Null: unknown. */
+  async #store(
+    incarnation: number,
+    bytes: Uint8Array,
+    expectedLast: number,
+  ): Promise<"stored" | "conflict" | null> {
+    const { service } = this.#logs;
+    const answer: Answer<"stored" | "conflict" | "lost" | null> = await service.call(
+      this.#life,
+      CALL_TIMEOUT_MS,
+      () => {
+        if (!this.#logs.isLeaderless(incarnation)) {
+          return this.#logs.store(incarnation, bytes, expectedLast);
+        }
+        // Without a leader it is dropped, or taken by the next leader without an answer.
+        if (service.random.chance(0.5)) this.#logs.store(incarnation, bytes, expectedLast);
+        return "lost" as const;
+      },
+    );
+    if (answer === null || answer.value === "lost") return null;
+    return answer.value;
+  }
+
+  async #ask<T>(what: string, effect: () => T): Promise<T> {
+    const answer = await this.#logs.service.call(this.#life, CALL_TIMEOUT_MS, effect);
+    if (answer !== null) return answer.value;
+    throw new CatchallError("log_unavailable", `The log store did not answer to "${what}"`);
+  }
+}
+
+function readCrc(entry: Uint8Array): number {
+  return new DataView(entry.buffer, entry.byteOffset, ENTRY_HEADER_BYTES).getUint32(4, true);
+}

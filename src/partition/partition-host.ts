@@ -2,6 +2,7 @@
  * The partitions of one node: routes a sub-batch or a read to its actor, and answers what spans all of them (totals,
  * listing, rule).
  * Invariant: every answer is taken from memory in one synchronous step, after the check that this node may serve.
+ * Partitions open and close here as the control table says; whoever opens one has recovered it.
  */
 
 import type { DomainName } from "../model/domain-name.ts";
@@ -53,35 +54,60 @@ export interface ListingPlace {
 }
 
 export class PartitionHost {
+  /** Of the whole cluster; some of them are open here. */
   readonly partitions: number;
-  readonly #actors: readonly PartitionActor[];
+  readonly #byPartition: (PartitionActor | undefined)[];
+  #actors: readonly PartitionActor[] = [];
   readonly #timers: Timers;
   readonly #parser = new DomainParser();
 
-  constructor(actors: readonly PartitionActor[], timers: Timers) {
-    this.#actors = actors;
-    this.partitions = actors.length;
+  constructor(partitions: number, timers: Timers) {
+    this.partitions = partitions;
+    this.#byPartition = new Array<PartitionActor | undefined>(partitions).fill(undefined);
     this.#timers = timers;
   }
 
+  /** The open ones, by partition. */
   get actors(): readonly PartitionActor[] {
     return this.#actors;
   }
 
-  deliver(partition: number, batch: SubBatch): void {
-    (this.#actors[partition] as PartitionActor).admit(batch);
+  /** Undefined when the partition is not open here. */
+  actorAt(partition: number): PartitionActor | undefined {
+    return this.#byPartition[partition];
   }
 
-  /** The actor that owns a domain, and the domain's hash. */
-  actorOf(domain: DomainName): { readonly actor: PartitionActor; readonly hash: number } {
+  open(actor: PartitionActor): void {
+    this.#byPartition[actor.state.partition] = actor;
+    this.#actors = this.#byPartition.filter((one) => one !== undefined);
+  }
+
+  close(partition: number): void {
+    this.#byPartition[partition] = undefined;
+    this.#actors = this.#byPartition.filter((one) => one !== undefined);
+  }
+
+  deliver(partition: number, batch: SubBatch): void {
+    const actor = this.#byPartition[partition];
+    if (actor === undefined) batch.failed(new CatchallError("not_owner"));
+    else actor.admit(batch);
+  }
+
+  hashOf(domain: DomainName): number {
     this.#parser.parseText(domain, false);
-    const hash = this.#parser.hash;
-    return { actor: this.#actors[partitionOf(hash, this.partitions)] as PartitionActor, hash };
+    return this.#parser.hash;
+  }
+
+  /** The actor that owns a domain. Throws `not_owner` when that is not here. */
+  actorOf(domain: DomainName): PartitionActor {
+    const actor = this.#byPartition[partitionOf(this.hashOf(domain), this.partitions)];
+    if (actor === undefined) throw new CatchallError("not_owner");
+    return actor;
   }
 
   /** Throws CatchallError when this node may not answer now. */
   read(domain: DomainName): DomainReading {
-    const { actor } = this.actorOf(domain);
+    const actor = this.actorOf(domain);
     actor.assertReadable();
     const entry = actor.state.find(domain);
     return entry < 0 ? unseen(domain, actor.state.rule) : reading(actor, entry, domain);
@@ -174,8 +200,8 @@ export class PartitionHost {
 
   #actorOfPage(page: number): PartitionActor {
     const partition = Math.floor(page / (PAGES / this.partitions));
-    const actor = this.#actors[partition];
-    if (actor === undefined) throw new CatchallError("internal", "A page has no partition");
+    const actor = this.#byPartition[partition];
+    if (actor === undefined) throw new CatchallError("not_owner");
     return actor;
   }
 

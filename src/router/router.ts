@@ -151,7 +151,7 @@ export class Router implements Ingress {
     by: string,
   ): Promise<DomainStatus> {
     this.#assertAdmitting();
-    const { actor } = this.#options.host.actorOf(domain);
+    const actor = this.#options.host.actorOf(domain);
     await actor.change({ kind: SECTION_OVERRIDE, domain, override, by });
     this.#options.logger.info({ by, domain, status: override.status }, "Override set");
     return this.status(domain);
@@ -162,7 +162,7 @@ export class Router implements Ingress {
     if (this.#options.host.read(domain).override === undefined) {
       throw new CatchallError("override_not_found");
     }
-    const { actor } = this.#options.host.actorOf(domain);
+    const actor = this.#options.host.actorOf(domain);
     await actor.change({ kind: SECTION_OVERRIDE, domain, override: null, by });
     this.#options.logger.info({ by, domain }, "Override removed");
   }
@@ -170,7 +170,7 @@ export class Router implements Ingress {
   async reset(domain: DomainName, by: string): Promise<void> {
     this.#assertAdmitting();
     const before = this.#options.host.read(domain);
-    const { actor } = this.#options.host.actorOf(domain);
+    const actor = this.#options.host.actorOf(domain);
     await actor.change({ kind: SECTION_RESET, domain, by });
     const { delivered, bounced } = before;
     this.#options.logger.info({ by, domain, delivered, bounced }, "Counts reset");
@@ -214,7 +214,7 @@ export class Router implements Ingress {
   }
 
   async locate(domain: DomainName): Promise<DomainLocation> {
-    return this.#options.control.locate(domain, this.#options.host.actorOf(domain).hash);
+    return this.#options.control.locate(domain, this.#options.host.hashOf(domain));
   }
 
   async rebalance(options: { readonly isDryRun: boolean }): Promise<RebalancePlan> {

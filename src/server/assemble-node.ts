@@ -100,7 +100,8 @@ export async function assembleNode(
         refusal: () => hooks.gate.refusal(),
       }),
   );
-  const host = new PartitionHost(actors, ports.timers);
+  const host = new PartitionHost(settings.partitions, ports.timers);
+  for (const actor of actors) host.open(actor);
   const checkpointer = createCheckpointer(ports, settings, { states, commit, metrics, recovery });
   const control = hooks.createControl({ host, checkpointer: () => checkpointer });
   const router = createRouter(ports, settings, hooks, { host, control, metrics });

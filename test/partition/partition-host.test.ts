@@ -36,7 +36,8 @@ describe("PartitionHost", () => {
     for (const partitions of [1, 4, 256]) {
       const { host } = (await new TestWorld().start({ partitions })).assembled;
       for (const name of NAMES) {
-        const { actor, hash } = host.actorOf(name as DomainName);
+        const actor = host.actorOf(name as DomainName);
+        const hash = host.hashOf(name as DomainName);
         assert.equal(actor.state.partition, partitionOf(hash, partitions));
       }
     }
@@ -48,9 +49,7 @@ describe("PartitionHost", () => {
     const reading = host.read("never.example.com" as DomainName);
     assert.deepEqual([reading.status, reading.delivered, reading.firstSeenMs], ["unknown", 0, 0]);
     assert.equal(
-      host
-        .actorOf("never.example.com" as DomainName)
-        .actor.state.find("never.example.com" as DomainName),
+      host.actorOf("never.example.com" as DomainName).state.find("never.example.com" as DomainName),
       -1,
     );
   });
@@ -59,7 +58,7 @@ describe("PartitionHost", () => {
     const one = await filled(1);
     const whole = await listAll(one, 1000);
     assert.deepEqual([...whole].sort(), [...NAMES].sort());
-    const places = whole.map((name) => pageOf(one.assembled.host.actorOf(name as DomainName).hash));
+    const places = whole.map((name) => pageOf(one.assembled.host.hashOf(name as DomainName)));
     for (let i = 1; i < places.length; i++) {
       assert.ok((places[i - 1] as number) <= (places[i] as number));
     }
@@ -100,9 +99,7 @@ describe("PartitionHost", () => {
     const { host } = node.assembled;
     const domain = NAMES[1] as DomainName;
     const override = { status: "unknown", reason: "by hand" } as const;
-    await host
-      .actorOf(domain)
-      .actor.change({ kind: SECTION_OVERRIDE, domain, override, by: "ops" });
+    await host.actorOf(domain).change({ kind: SECTION_OVERRIDE, domain, override, by: "ops" });
     const transitions = await host.tryRule({ ...DEFAULT_RULE, deliveredThreshold: 0 });
     assert.deepEqual(transitions, [
       [0, 0, 0, 0],

@@ -16,7 +16,7 @@ const LOW: Rule = { ...DEFAULT_RULE, deliveredThreshold: 1 };
 const HIGH: Rule = { ...DEFAULT_RULE, deliveredThreshold: 50 };
 
 function actorOf(node: TestNode) {
-  return node.assembled.host.actorOf(DOMAIN).actor;
+  return node.assembled.host.actorOf(DOMAIN);
 }
 
 function setRule(node: TestNode, rule: Rule, revision: number): Promise<void> {

@@ -145,7 +145,7 @@ describe("A rule change", () => {
     const node = await filled(world, 2);
     const change = (name: string, kind: typeof SECTION_OVERRIDE | typeof SECTION_RESET) => {
       const domain = name as DomainName;
-      const { actor } = node.assembled.host.actorOf(domain);
+      const actor = node.assembled.host.actorOf(domain);
       const override = { status: "not catch-all", reason: "r" } as const;
       return kind === SECTION_RESET
         ? actor.change({ kind, domain, by: "ops" })

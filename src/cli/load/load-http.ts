@@ -5,6 +5,7 @@
 import { performance } from "node:perf_hooks";
 import { CatchallError } from "../../model/errors.ts";
 import { DEFAULT_RULE, type Rule } from "../../model/status.ts";
+import { type NodeCpu, parseNodeCpu } from "./node-cpu.ts";
 
 export interface DomainAnswer {
   readonly delivered: number;
@@ -82,13 +83,11 @@ export class LoadHttp {
     };
   }
 
-  /** CPU seconds that the node has used, or null where it does not tell. */
-  async cpuSeconds(): Promise<number | null> {
+  /** What the node says about its CPU time, or null where it does not tell. */
+  async cpu(): Promise<NodeCpu | null> {
     try {
       const response = await this.#fetch("GET", "/metrics", null);
-      const text = await response.text();
-      const line = /^process_cpu_seconds_total(?:\{[^}]*\})? ([0-9.e+-]+)/m.exec(text);
-      return line === null ? null : Number(line[1]);
+      return parseNodeCpu(await response.text());
     } catch {
       return null;
     }

@@ -9,6 +9,7 @@ import type { LoadTarget } from "./load-connection.ts";
 import { LoadEngine, type LoadOutcome } from "./load-engine.ts";
 import { LoadHttp } from "./load-http.ts";
 import { createMix, type MixName } from "./mixes.ts";
+import { cpuSecondsBetween } from "./node-cpu.ts";
 import { domainsOf, readBaseline, type VerificationReport, verifyLoad } from "./verification.ts";
 
 export interface LoadRunOptions {
@@ -34,7 +35,7 @@ export interface LoadRunResult {
   readonly options: LoadRunOptions;
   readonly outcome: LoadOutcome;
   readonly verification: VerificationReport | null;
-  /** CPU seconds of the node during the run, where its metrics tell. */
+  /** CPU seconds of the node during the run, where its metrics tell and it did not restart. */
   readonly serverCpuSeconds: number | null;
 }
 
@@ -97,15 +98,15 @@ export async function runLoad(
     stream: createStream(),
     keyPrefix: `${randomInt(KEY_PREFIX_BOUND).toString(36)}-`,
   });
-  const cpuBefore = await http.cpuSeconds();
+  const cpuBefore = await http.cpu();
   onStart?.(engine);
   const outcome = await engine.run();
-  const cpuAfter = await http.cpuSeconds();
+  const cpuAfter = await http.cpu();
   let verification: VerificationReport | null = null;
   if (options.isVerifying) {
     const rule = await http.rule();
     verification = await verifyLoad({ http, names, oracle: engine.oracle, rule, baseline });
   }
-  const serverCpuSeconds = cpuBefore === null || cpuAfter === null ? null : cpuAfter - cpuBefore;
+  const serverCpuSeconds = cpuSecondsBetween(cpuBefore, cpuAfter);
   return { options, outcome, verification, serverCpuSeconds };
 }

@@ -37,6 +37,8 @@ export type MemberState = "alive" | "dead" | "left";
 export interface Member {
   readonly incarnation: number;
   readonly nodeId: string;
+  /** Random, one per join: how a node finds its own row when the outcome of the join was unknown. */
+  readonly joinNonce: string;
   readonly state: MemberState;
   /** Owns nothing new; what it owns is moved away. */
   readonly isDraining: boolean;
@@ -57,6 +59,8 @@ export interface PartitionMove {
 export interface RebalanceRecord {
   readonly id: string;
   readonly state: "running" | "done" | "cancelled";
+  /** The incarnation that a drain empties; NOBODY for a rebalance. */
+  readonly drains: number;
   /** All moves of the plan; a move is done when `to` owns the partition, dropped when `to` died. */
   readonly moves: readonly PartitionMove[];
   readonly startedAtMs: number;

@@ -1,30 +1,21 @@
 /**
- * The command line: which commands exist, and what ends with which exit code (0 done, 1 failed, 2 wrong usage).
- * `serve` is passed through unread: its options have one parser (config/config.ts). Rooms that only some commands
- * need are imported when such a command runs.
+ * The command line: what ends with which exit code (0 done, 1 failed, 2 wrong usage). `serve` is passed through unread:
+ * its options have one parser (config/config.ts). Everything else is imported only when it runs: a node that starts
+ * needs no commands, and commands need no server (a fifth of a second of modules, either way).
  */
 
-import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
-import { registerCluster } from "./commands/cluster.ts";
-import { registerDomains } from "./commands/domains.ts";
-import { registerEvents } from "./commands/events.ts";
-import { registerInspect } from "./commands/inspect.ts";
-import { registerRule } from "./commands/rule.ts";
-import { registerVerify } from "./commands/verify.ts";
-import { type CliContext, withConnection } from "./context.ts";
-import { showFailure } from "./output.ts";
+import type { CliContext } from "./context.ts";
 
 /** Runs `catchall ...argv` and resolves to the exit code. Never rejects. */
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
+  if (argv[0] !== "serve") {
+    const { runCommand } = await import("./command-line.ts");
+    return runCommand(argv, context);
+  }
   try {
-    if (argv[0] === "serve") return await serve(argv.slice(1), context);
-    const program = await buildProgram(argv, context);
-    await program.parseAsync([...argv], { from: "user" });
-    return context.exitCode;
+    return await serve(argv.slice(1), context);
   } catch (error) {
-    // The parser has shown its message already; help and version end with 0.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    const { showFailure } = await import("./output.ts");
     return showFailure(context, error, argv.includes("--json"));
   }
 }
@@ -37,53 +28,4 @@ async function serve(argv: readonly string[], context: CliContext): Promise<numb
   }
   const server = await import("../server/main.ts");
   return await server.serve(argv, context.env);
-}
-
-async function buildProgram(argv: readonly string[], context: CliContext): Promise<Command> {
-  const program = new Command("catchall")
-    .description(
-      "Tells which e-mail domains accept mail for any address, from exact counts of events",
-    )
-    .version(versionOf())
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => context.stdout.write(text),
-      writeErr: (text) => context.stderr.write(text),
-    })
-    .showHelpAfterError("(see --help)")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  catchall serve --port 8080\n  catchall send example.com delivered --count 1001\n" +
-        "  catchall get example.com\n\nExit codes: 0 done, 1 failed, 2 wrong usage; serve: 78 wrong configuration",
-    );
-  program.command("serve").description("run a node (see: catchall serve --help)");
-  registerEvents(program, context);
-  registerDomains(program, context);
-  registerCluster(program, context);
-  registerRule(program, context);
-  registerInspect(program, context);
-  registerVerify(program, context);
-  if (argv[0] === "load") {
-    // Its options of the connection stand on the program, so its help has to show those too.
-    withConnection(program.configureHelp({ showGlobalOptions: true }), context);
-    const { registerLoad } = await import("./commands/load.ts");
-    registerLoad(program, {
-      stdout: context.stdout,
-      stderr: context.stderr as NodeJS.WritableStream & CliContext["stderr"],
-      setExitCode: (code) => {
-        context.exitCode = code;
-      },
-    });
-  } else {
-    program.command("load").description("send a reproducible load and check every answer");
-  }
-  return program;
-}
-
-function versionOf(): string {
-  const manifest: unknown = JSON.parse(
-    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-  );
-  const isNamed = typeof manifest === "object" && manifest !== null && "version" in manifest;
-  return isNamed ? String(manifest.version) : "unknown";
 }

@@ -75,6 +75,16 @@ export class NodeProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  /** The last of what it printed. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Resolves to the exit code once the process has ended by itself. */
+  get exited(): Promise<number | null> {
+    return this.#exited;
+  }
+
   /** SIGKILL: the process gets no chance to do anything. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");

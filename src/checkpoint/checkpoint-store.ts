@@ -41,8 +41,11 @@ export interface ManifestSet {
 }
 
 export interface CheckpointStore {
-  /** The newest complete checkpoint, or null on a fresh start. Throws CatchallError when damaged. */
-  readManifests(): Promise<ManifestSet | null>;
+  /**
+   * The newest manifests of these partitions (null: of all that there are), or null when there is none at all: a fresh
+   * start. Errors: `checkpoint_damaged`, `checkpoint_unavailable`.
+   */
+  readManifests(partitions: ReadonlySet<number> | null): Promise<ManifestSet | null>;
   /**
    * Pages of these partitions; may include pages newer than the manifest. The bytes of a page are valid only until the
    * next one is asked for: copy what you keep.
@@ -57,7 +60,10 @@ export interface CheckpointStore {
 
 export interface CheckpointWriter {
   putPages(pages: readonly CheckpointPage[]): Promise<void>;
-  /** Makes the checkpoint durable and visible: pages first, manifest last. Resolves to bytes written. */
+  /**
+   * Makes the checkpoint durable and visible: pages first, the manifests of its partitions last, each if newer. Resolves
+   * to bytes written.
+   */
   commit(set: ManifestSet): Promise<number>;
   abandon(): Promise<void>;
 }

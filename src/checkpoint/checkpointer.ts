@@ -1,16 +1,14 @@
 /**
- * Shortens recovery: writes what changed, then the manifest, then trims the log behind the manifest before.
+ * Shortens recovery: writes what changed, then the manifest, then tells who trims the log.
  *
  * Safety: the manifest's watermark is taken before the first page is read, so that every page is at least as new; it is
- * written only after the pages are durable; the log is trimmed to the previous manifest, so that two generations can
- * always be replayed.
+ * written only after the pages are durable; only then is anything behind it forgotten.
  * Never blocks the node: pages are encoded in slices, and other work runs between them.
  */
 
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
-import type { NodeLog } from "../wal/node-log.ts";
 import type {
   CheckpointPage,
   CheckpointStore,
@@ -28,6 +26,8 @@ const SLICE_DURATION_MS_MAX = 2;
 /** One partition, as the checkpointer sees it. */
 export interface CheckpointSource {
   readonly partition: number;
+  /** Epoch that this node owns it with. */
+  readonly epoch: number;
   readonly position: Position;
   /** Pages to write: all with content when full, else the changed ones. */
   pageIds(isFull: boolean): readonly number[];
@@ -42,32 +42,29 @@ export interface CheckpointSource {
 
 export interface CheckpointerOptions {
   readonly store: CheckpointStore;
-  readonly log: NodeLog;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
   readonly intervalMs: number;
-  /** Entries are kept at least so long after a checkpoint covers them. */
-  readonly logRetentionMs: number;
   readonly incarnation: number;
-  /** The checkpoint that this node was restored from; null on a fresh start. */
-  readonly restored: TrimPoint | null;
-  /** Epoch that this node owns its partitions with. */
-  readonly epoch: number;
-  readonly sources: readonly CheckpointSource[];
+  /** The partitions that are open now. */
+  readonly sources: () => readonly CheckpointSource[];
   /** Sequence of the last entry of the own log that is applied everywhere. */
   readonly appliedSequence: () => number;
   /** The time that an entry would carry now; never below an entry's. */
   readonly entryTimeMs: () => number;
   readonly identity: Omit<ManifestSet, "timeMs" | "manifests">;
   readonly observer: { checkpointed(durationMs: number, bytes: number): void };
+  /** Called with each manifest that is durable; trims the log. A rejection is logged, the log then stays longer. */
+  readonly confirmed: (checkpoint: ConfirmedCheckpoint) => Promise<void>;
 }
 
-/** A confirmed manifest: everything up to this entry is in its pages. */
-export interface TrimPoint {
+export interface ConfirmedCheckpoint {
+  /** Entry time of the checkpoint, ms. */
   readonly timeMs: number;
-  readonly incarnation: number;
+  /** Last entry of the own log that it covers. */
   readonly sequence: number;
+  readonly manifests: readonly PartitionManifest[];
 }
 
 export class Checkpointer {
@@ -77,13 +74,10 @@ export class Checkpointer {
   #mustBeFull = false;
   #isStopped = false;
   #coveredSequence = 0;
-  /** Confirmed manifests that the log is not yet trimmed to, oldest first. */
-  #confirmed: TrimPoint[] = [];
   lastCheckpointMs: number | null = null;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
-    if (options.restored !== null) this.#confirmed.push(options.restored);
   }
 
   /** Entries that only the log holds. */
@@ -115,17 +109,17 @@ export class Checkpointer {
 
   async #write(): Promise<void> {
     const { logger } = this.#options;
-    const point = await this.#writeManifest();
-    if (point === null) return;
+    const checkpoint = await this.#writeManifest();
+    if (checkpoint === null) return;
     try {
-      await this.#trim(point);
+      await this.#options.confirmed(checkpoint);
     } catch (error) {
       logger.error({ err: error }, "Log could not be trimmed; it stays longer");
     }
   }
 
   /** Resolves to what the new checkpoint covers, null when it failed. */
-  async #writeManifest(): Promise<TrimPoint | null> {
+  async #writeManifest(): Promise<ConfirmedCheckpoint | null> {
     const { store, clock, observer, logger } = this.#options;
     const startedMs = clock.monotonicMs();
     const isFull = this.#mustBeFull || store.wantsFull;
@@ -133,10 +127,11 @@ export class Checkpointer {
     try {
       writer = await store.begin(isFull);
       const sequence = this.#options.appliedSequence();
-      const watermarks = this.#options.sources.map((source) => ({
+      const { incarnation } = this.#options;
+      const watermarks = this.#options.sources().map((source) => ({
         source,
         // A partition without traffic advances as well, or it would pin the log.
-        watermark: { epoch: this.#options.epoch, incarnation: this.#options.incarnation, sequence },
+        watermark: { epoch: source.epoch, incarnation, sequence },
       }));
       const manifests: PartitionManifest[] = [];
       for (const { source, watermark } of watermarks) {
@@ -151,7 +146,7 @@ export class Checkpointer {
       this.#coveredSequence = sequence;
       this.lastCheckpointMs = timeMs;
       observer.checkpointed(clock.monotonicMs() - startedMs, bytes);
-      return { timeMs, incarnation: this.#options.incarnation, sequence };
+      return { timeMs, sequence, manifests };
     } catch (error) {
       // Dirty marks of pages already encoded are gone, so the next checkpoint writes everything.
       this.#mustBeFull = true;
@@ -188,21 +183,5 @@ export class Checkpointer {
       await put("keys", bucket, source.encodeKeys(bucket));
     }
     if (pages.length > 0) await writer.putPages(pages);
-  }
-
-  /** Forgets log entries behind the manifest before the newest, once retention has passed. */
-  async #trim(newest: TrimPoint): Promise<void> {
-    const { log, clock, logRetentionMs } = this.#options;
-    const index = this.#confirmed.findLastIndex(
-      (point) => point.timeMs + logRetentionMs <= clock.wallMs(),
-    );
-    this.#confirmed.push(newest);
-    const previous = this.#confirmed[index];
-    if (previous === undefined) return;
-    this.#confirmed.splice(0, index);
-    for (const incarnation of await log.list()) {
-      if (incarnation < previous.incarnation) await log.delete(incarnation);
-    }
-    await log.trim(previous.incarnation, previous.sequence);
   }
 }

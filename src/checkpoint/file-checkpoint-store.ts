@@ -107,8 +107,11 @@ export class FileCheckpointStore implements CheckpointStore {
     return this.#chain === null || this.#chain === undefined || this.#hasFallenBack;
   }
 
-  /** The newest file is read to its end here; a fall-back reads the one before as well. */
-  async readManifests(): Promise<ManifestSet | null> {
+  /**
+   * The newest file is read to its end here; a fall-back reads the one before as well. One file holds every partition,
+   * so that the set is always of all.
+   */
+  async readManifests(_partitions: ReadonlySet<number> | null = null): Promise<ManifestSet | null> {
     if (this.#chain !== undefined) return this.#set;
     const newest = this.#files.at(-1);
     if (newest === undefined) {

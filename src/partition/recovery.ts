@@ -7,23 +7,28 @@
  */
 
 import type { CheckpointStore, ManifestSet, Position } from "../checkpoint/checkpoint-store.ts";
-import type { TrimPoint } from "../checkpoint/checkpointer.ts";
+import type { TrimPoint } from "../checkpoint/log-trimmer.ts";
 import { CatchallError } from "../model/errors.ts";
-import { ENTRY_HEADER_BYTES, readEntryHeader } from "../wal/entry-codec.ts";
+import type { LineageStretch } from "../model/ownership.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { isAfter, type PartitionState } from "./partition-state.ts";
-import {
-  decodeChange,
-  readEvents,
-  readSections,
-  SECTION_EVENTS,
-  type SectionView,
-} from "./section-codec.ts";
+import { type ReplayTarget, replay } from "./replay.ts";
+
+const NOWHERE: Position = { epoch: 0, incarnation: 0, sequence: 0 };
+
+export interface RecoveryTask {
+  /** Empty; of no use after an error. */
+  readonly state: PartitionState;
+  /** Stretches of its history that a checkpoint may not cover, by rising epoch. */
+  readonly lineage: readonly LineageStretch[];
+}
 
 export interface RecoveryOptions {
-  readonly states: readonly PartitionState[];
+  readonly tasks: readonly RecoveryTask[];
   readonly store: CheckpointStore;
   readonly log: NodeLog;
+  /** True where every stretch begins with a CLAIM (a cluster). */
+  readonly hasClaims: boolean;
   /** What this node expects of a checkpoint; another value is refused. */
   readonly expected: Pick<
     ManifestSet,
@@ -38,40 +43,55 @@ export interface RecoveryReport {
   readonly lastTimeMs: number;
   /** What the checkpoint covers in every partition, and when it was written; null when there was none. */
   readonly checkpoint: TrimPoint | null;
+  /** How far each partition is covered, in the order of the tasks; `replay` goes on from there. */
+  readonly targets: readonly ReplayTarget[];
 }
 
-/** Restores every state. Errors: `checkpoint_damaged`, `log_damaged`. */
+/**
+ * Restores every state up to the end of its lineage. The caller ends it with `state.endRecovery()` when nothing more is
+ * to be replayed. Errors: `checkpoint_damaged`, `checkpoint_unavailable`, `log_damaged`, `log_unavailable`.
+ */
 export async function recover(options: RecoveryOptions): Promise<RecoveryReport> {
-  const set = await options.store.readManifests();
-  const watermarks = options.states.map(
-    (): Position => ({
-      epoch: 0,
-      incarnation: 0,
-      sequence: 0,
-    }),
-  );
+  const targets = new Map<number, ReplayTarget>();
+  for (const { state } of options.tasks) targets.set(state.partition, { state, covered: NOWHERE });
+  const set = await options.store.readManifests(new Set(targets.keys()));
   if (set !== null) assertExpected(set, options.expected);
-  for (const manifest of set?.manifests ?? []) {
-    watermarks[manifest.partition] = manifest.watermark;
+  for (const { partition, watermark } of set?.manifests ?? []) {
+    const target = targets.get(partition);
+    if (target !== undefined) target.covered = watermark;
   }
-  const pages = set === null ? 0 : await restorePages(options, set, watermarks);
-  for (const [partition, state] of options.states.entries()) {
-    state.position = watermarks[partition] as Position;
-  }
-  const replayed = await replayLogs(options, watermarks);
-  for (const state of options.states) state.endRecovery();
+  const pages = set === null ? 0 : await restorePages(options.store, set, targets);
+  for (const { state, covered } of targets.values()) state.position = covered;
+  const checkpoint = set === null ? null : { timeMs: set.timeMs, ...lowest([...targets.values()]) };
+  const replayed = await replay(
+    options,
+    options.tasks.map(({ state, lineage }) => ({
+      target: targets.get(state.partition) as ReplayTarget,
+      stretches: lineage,
+    })),
+  );
   return {
     pages,
     entries: replayed.entries,
     lastTimeMs: Math.max(replayed.lastTimeMs, set?.timeMs ?? 0),
-    checkpoint: set === null ? null : { timeMs: set.timeMs, ...lowest(watermarks) },
+    checkpoint,
+    targets: [...targets.values()],
   };
 }
 
+/** The history of a node that is alone: its logs one after another, each life an epoch. Seals those of earlier lives. */
+export async function lineageOfLogs(log: NodeLog): Promise<LineageStretch[]> {
+  const lineage: LineageStretch[] = [];
+  for (const incarnation of await log.list()) {
+    lineage.push({ epoch: incarnation, incarnation, endSequence: await log.seal(incarnation) });
+  }
+  return lineage;
+}
+
 /** The lowest watermark: logs are needed from there on. */
-function lowest(watermarks: readonly Position[]): { incarnation: number; sequence: number } {
-  let low = watermarks[0] as Position;
-  for (const watermark of watermarks) if (isAfter(low, watermark)) low = watermark;
+function lowest(targets: readonly ReplayTarget[]): { incarnation: number; sequence: number } {
+  let low = targets[0]?.covered ?? NOWHERE;
+  for (const { covered } of targets) if (isAfter(low, covered)) low = covered;
   return { incarnation: low.incarnation, sequence: low.sequence };
 }
 
@@ -87,24 +107,23 @@ function assertExpected(set: ManifestSet, expected: RecoveryOptions["expected"])
 }
 
 async function restorePages(
-  options: RecoveryOptions,
+  store: CheckpointStore,
   set: ManifestSet,
-  watermarks: readonly Position[],
+  targets: ReadonlyMap<number, ReplayTarget>,
 ): Promise<number> {
-  const partitions = new Set(options.states.map((state) => state.partition));
   const keyBuckets: (readonly number[])[] = [];
   for (const { partition, keyBuckets: buckets, domainCount } of set.manifests) {
     keyBuckets[partition] = buckets;
-    options.states[partition]?.table.reserve(domainCount);
+    targets.get(partition)?.state.table.reserve(domainCount);
   }
   const late: (() => void)[] = [];
   let pages = 0;
-  for await (const page of options.store.readPages(partitions)) {
-    const state = options.states[page.partition];
-    const watermark = watermarks[page.partition];
-    if (state === undefined || watermark === undefined) {
+  for await (const page of store.readPages(new Set(targets.keys()))) {
+    const target = targets.get(page.partition);
+    if (target === undefined) {
       throw new CatchallError("checkpoint_damaged", "A page is of a partition that is not there");
     }
+    const { state, covered: watermark } = target;
     if (page.kind === "keys" && !keyBuckets[page.partition]?.includes(page.id)) continue;
     pages++;
     // Overrides name domains of pages, so they come after all of them; the store reuses the bytes until then.
@@ -115,59 +134,4 @@ async function restorePages(
   }
   for (const restore of late) restore();
   return pages;
-}
-
-async function replayLogs(
-  options: RecoveryOptions,
-  watermarks: readonly Position[],
-): Promise<{ entries: number; lastTimeMs: number }> {
-  let entries = 0;
-  let lastTimeMs = 0;
-  for (const incarnation of await options.log.list()) {
-    const end = await options.log.seal(incarnation);
-    const from = firstNeeded(watermarks, incarnation);
-    if (from > end) continue;
-    for await (const bytes of options.log.read(incarnation, from, end)) {
-      const header = readEntryHeader(bytes);
-      for (const section of readSections(bytes, ENTRY_HEADER_BYTES, bytes.length)) {
-        replaySection(options.states, watermarks, bytes, section, header);
-      }
-      entries++;
-      lastTimeMs = Math.max(lastTimeMs, header.timeMs);
-    }
-  }
-  return { entries, lastTimeMs };
-}
-
-/** First sequence of a log that some partition still needs. */
-function firstNeeded(watermarks: readonly Position[], incarnation: number): number {
-  let first = Number.POSITIVE_INFINITY;
-  for (const watermark of watermarks) {
-    if (watermark.incarnation > incarnation) continue;
-    first = Math.min(first, watermark.incarnation === incarnation ? watermark.sequence + 1 : 1);
-  }
-  return first;
-}
-
-function replaySection(
-  states: readonly PartitionState[],
-  watermarks: readonly Position[],
-  bytes: Uint8Array,
-  section: SectionView,
-  header: { incarnation: number; sequence: number; timeMs: number },
-): void {
-  const state = states[section.partition];
-  if (state === undefined) {
-    throw new CatchallError("log_damaged", "An entry is of a partition that is not there");
-  }
-  const position = { ...header, epoch: section.epoch };
-  if (!isAfter(position, watermarks[section.partition] as Position)) return;
-  state.advance(section.epoch, header);
-  if (section.kind === SECTION_EVENTS) {
-    const events = readEvents(bytes, section);
-    state.applyEvents(bytes, events.recordsStart, events.recordCount, header.timeMs);
-    state.applyProducer(events.producer, events.producerSequence, header.timeMs);
-  } else {
-    state.applyChange(decodeChange(bytes, section), header.timeMs);
-  }
 }

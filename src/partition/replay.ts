@@ -57,7 +57,7 @@ export interface ReplayOptions {
 interface OpenStretch {
   readonly target: ReplayTarget;
   readonly stretch: LineageStretch;
-  /** First sequence that is not covered yet; FIRST_KEPT when the stretch begins somewhere in the log. */
+  /** First sequence that is not covered yet; FIRST_KEPT when the stretch begins with a CLAIM somewhere in the log. */
   readonly from: number;
   isClaimed: boolean;
 }
@@ -106,7 +106,8 @@ function openStretch(
   return {
     target,
     stretch,
-    from: isContinued ? target.covered.sequence + 1 : FIRST_KEPT,
+    // Without claims only the sequence can tell that nothing is missing at the beginning.
+    from: isContinued ? target.covered.sequence + 1 : options.hasClaims ? FIRST_KEPT : 1,
     isClaimed: isContinued || !options.hasClaims,
   };
 }

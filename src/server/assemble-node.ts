@@ -6,7 +6,8 @@
  */
 
 import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
-import { Checkpointer, type CheckpointSource } from "../checkpoint/checkpointer.ts";
+import { Checkpointer } from "../checkpoint/checkpointer.ts";
+import { LogTrimmer } from "../checkpoint/log-trimmer.ts";
 import { GroupCommit } from "../commit/group-commit.ts";
 import { CounterTable } from "../counters/counter-table.ts";
 import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
@@ -16,7 +17,7 @@ import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts
 import { PartitionActor } from "../partition/partition-actor.ts";
 import { PartitionHost } from "../partition/partition-host.ts";
 import { PartitionState, type StateChange } from "../partition/partition-state.ts";
-import { type RecoveryReport, recover } from "../partition/recovery.ts";
+import { lineageOfLogs, type RecoveryReport, recover } from "../partition/recovery.ts";
 import { EventRouter } from "../router/event-router.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
 import { Router } from "../router/router.ts";
@@ -27,6 +28,7 @@ import type { Random } from "../runtime/random.ts";
 import type { Timers } from "../runtime/timers.ts";
 import { chainSeed } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
+import { checkpointSource } from "./checkpoint-source.ts";
 import { NodeMetrics } from "./node-metrics.ts";
 import type { ServiceGate } from "./service-gate.ts";
 
@@ -140,17 +142,21 @@ function identityOf(settings: NodeSettings) {
   };
 }
 
-function recoverStates(
+async function recoverStates(
   ports: NodePorts,
   settings: NodeSettings,
   states: readonly PartitionState[],
 ): Promise<RecoveryReport> {
-  return recover({
-    states,
+  const lineage = await lineageOfLogs(ports.log);
+  const report = await recover({
+    tasks: states.map((state) => ({ state, lineage })),
     store: ports.checkpoints,
     log: ports.log,
+    hasClaims: false,
     expected: identityOf(settings),
   });
+  for (const state of states) state.endRecovery();
+  return report;
 }
 
 function createCommit(
@@ -231,22 +237,25 @@ function createCheckpointer(
   },
 ): Checkpointer {
   const { states, commit, metrics, recovery } = parts;
+  const { incarnation, logRetentionMs } = settings;
+  const { log, clock } = ports;
+  const trimmer = new LogTrimmer({ log, clock, logRetentionMs, restored: recovery.checkpoint });
+  const sources = states.map((state) =>
+    checkpointSource(state, incarnation, () => pruneProducers(state, settings, commit)),
+  );
   return new Checkpointer({
     store: ports.checkpoints,
-    log: ports.log,
     clock: ports.clock,
     timers: ports.timers,
     logger: ports.logger,
     intervalMs: settings.checkpointIntervalMs,
-    logRetentionMs: settings.logRetentionMs,
     incarnation: settings.incarnation,
-    restored: recovery.checkpoint,
-    epoch: settings.incarnation,
-    sources: states.map((state) => sourceOf(state, () => pruneProducers(state, settings, commit))),
+    sources: () => sources,
     appliedSequence: () => commit.sequence,
     entryTimeMs: () => commit.nowMs(),
     identity: identityOf(settings),
     observer: { checkpointed: (durationMs) => metrics.checkpointed(durationMs) },
+    confirmed: ({ timeMs, sequence }) => trimmer.confirmed({ timeMs, incarnation, sequence }),
   });
 }
 
@@ -254,31 +263,4 @@ function createCheckpointer(
 function pruneProducers(state: PartitionState, settings: NodeSettings, commit: GroupCommit): void {
   const beforeMs = commit.nowMs() - settings.idempotencyWindowMs;
   state.pruneProducers((producer) => producer !== settings.incarnation, beforeMs);
-}
-
-function sourceOf(state: PartitionState, pruneProducers: () => void): CheckpointSource {
-  return {
-    partition: state.partition,
-    get position() {
-      return state.position;
-    },
-    pageIds: (isFull) => {
-      if (isFull) state.table.markAllDirty();
-      return state.table.dirtyPages();
-    },
-    encodePage: (id) => {
-      state.settlePage(id);
-      return state.table.encodePage(id);
-    },
-    domainCount: () => state.table.entryCount,
-    keyBuckets: () => state.window.bucketStarts(),
-    keyBucketsToWrite: (isFull) =>
-      isFull ? state.window.bucketStarts() : state.window.dirtyBuckets(),
-    encodeKeys: (bucket) => state.window.encodeBucket(bucket),
-    isMetaDirty: () => state.isMetaDirty,
-    encodeMeta: () => {
-      pruneProducers();
-      return state.encodeMeta();
-    },
-  };
 }

@@ -145,7 +145,7 @@ function settingsOf(config: Config, table: ControlTable, storeId: number): NodeS
 
 /** The highest incarnation that left a trace in the directory, 0 for none. */
 async function highestIncarnation(log: NodeLog, checkpoints: CheckpointStore): Promise<number> {
-  const set = await checkpoints.readManifests();
+  const set = await checkpoints.readManifests(null);
   const watermarks = (set?.manifests ?? []).map((manifest) => manifest.watermark.incarnation);
   return Math.max(0, ...(await log.list()), ...watermarks);
 }

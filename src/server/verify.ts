@@ -11,7 +11,7 @@ import { HASH_NAME } from "../model/hash32.ts";
 import { STATUS_NAMES, STATUS_UNSEEN, type StatusName } from "../model/status.ts";
 import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionState } from "../partition/partition-state.ts";
-import { recover } from "../partition/recovery.ts";
+import { lineageOfLogs, recover } from "../partition/recovery.ts";
 import { NodeDisk } from "../runtime/node-disk.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
 import { readOnly } from "../runtime/read-only-disk.ts";
@@ -51,10 +51,13 @@ export async function verifyDataDirectory(dataDir: string): Promise<VerifiedDire
       onChange: () => undefined,
     });
   });
+  const log = await FileNodeLog.open(disk, { storeId });
+  const lineage = await lineageOfLogs(log);
   const report = await recover({
-    states,
+    tasks: states.map((state) => ({ state, lineage })),
     store: await FileCheckpointStore.open(disk, { storeId }),
-    log: await FileNodeLog.open(disk, { storeId }),
+    log,
+    hasClaims: false,
     expected: {
       formatVersion: CHECKPOINT_FORMAT_VERSION,
       partitions: table.partitions,
@@ -62,6 +65,7 @@ export async function verifyDataDirectory(dataDir: string): Promise<VerifiedDire
       canonicalisationVersion: CANONICALISATION_VERSION,
     },
   });
+  for (const state of states) state.endRecovery();
   return { entries: report.entries, domains: recountOf(states) };
 }
 

@@ -5,12 +5,10 @@ import type {
   CheckpointStore,
   ManifestSet,
 } from "../../src/checkpoint/checkpoint-store.ts";
-import {
-  Checkpointer,
-  type CheckpointerOptions,
-  type CheckpointSource,
-} from "../../src/checkpoint/checkpointer.ts";
+import { Checkpointer, type CheckpointSource } from "../../src/checkpoint/checkpointer.ts";
+import { LogTrimmer, type LogTrimmerOptions } from "../../src/checkpoint/log-trimmer.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
+import type { Timers } from "../../src/runtime/timers.ts";
 import { MemoryNodeLog } from "../support/memory-node-log.ts";
 import { TEST_TIMERS, TestClock } from "../support/test-node.ts";
 
@@ -32,10 +30,11 @@ class Bench {
   readonly source: CheckpointSource;
   readonly checkpointer: Checkpointer;
 
-  constructor(options: Partial<CheckpointerOptions> = {}) {
+  constructor(trimming: Partial<LogTrimmerOptions> = {}, timers: Timers = TEST_TIMERS) {
     const bench = this;
     this.source = {
       partition: 0,
+      epoch: 3,
       get position() {
         return { epoch: 3, incarnation: 3, sequence: bench.sequence };
       },
@@ -57,23 +56,21 @@ class Bench {
       this.#step("trim", `trim ${incarnation} ${upTo}`);
       await trim.call(this.log, incarnation, upTo);
     };
+    const { log, clock } = this;
+    const trimmer = new LogTrimmer({ log, clock, logRetentionMs: 0, restored: null, ...trimming });
     this.checkpointer = new Checkpointer({
       store: this.#store(),
-      log: this.log,
       clock: this.clock,
-      timers: TEST_TIMERS,
+      timers,
       logger: { ...SILENT_LOGGER, error: (fields: object) => this.errors.push(fields) },
       intervalMs: 1000,
-      logRetentionMs: 0,
       incarnation: 3,
-      restored: null,
-      epoch: 3,
-      sources: [this.source],
+      sources: () => [this.source],
       appliedSequence: () => this.sequence,
       entryTimeMs: () => this.clock.nowMs,
       identity: { formatVersion: 1, partitions: 1, hashName: "h", canonicalisationVersion: "c" },
       observer: { checkpointed: () => this.calls.push("observed") },
-      ...options,
+      confirmed: ({ timeMs, sequence }) => trimmer.confirmed({ timeMs, incarnation: 3, sequence }),
     });
   }
 
@@ -142,7 +139,7 @@ describe("Checkpointer", () => {
       turns++;
       TEST_TIMERS.soon(work);
     };
-    const bench = new Bench({ timers: { ...TEST_TIMERS, soon } });
+    const bench = new Bench({}, { ...TEST_TIMERS, soon });
     bench.wantsFull = true;
     await bench.checkpointer.run();
     const puts = bench.calls.filter((call) => call.startsWith("put"));

@@ -38,7 +38,7 @@ type Outcome = { set: ManifestSet | null; content: ReadonlyMap<string, string> }
 async function readBack(disk: SimDisk): Promise<Outcome> {
   try {
     const store = await FileCheckpointStore.open(disk, STORE);
-    const set = await store.readManifests();
+    const set = await store.readManifests(null);
     return { set, content: await contentOf(store) };
   } catch (error) {
     assert.ok(error instanceof CatchallError, String(error));
@@ -136,7 +136,7 @@ describe("FileCheckpointStore", () => {
     const newest = disk.paths().findLast((path) => path.endsWith(".ckpt")) as string;
     disk.flipBit(newest, 500);
     const store = await FileCheckpointStore.open(disk, STORE);
-    assert.deepEqual(await store.readManifests(), setOf(2));
+    assert.deepEqual(await store.readManifests(null), setOf(2));
     assert.equal(store.wantsFull, true);
     await save(store, true, [pageOf(0, 1, 8)], setOf(8));
     await save(store, false, [pageOf(0, 1, 9)], setOf(9));
@@ -148,14 +148,14 @@ describe("FileCheckpointStore", () => {
     const disk = new SimDisk();
     await threeGenerations(disk);
     const first = await FileCheckpointStore.open(disk, STORE);
-    await first.readManifests();
+    await first.readManifests(null);
     await save(first, true, [pageOf(0, 1, 4)], setOf(4));
     disk.flipBit("checkpoints/0000000000000004-full.ckpt", 500);
     const messages: string[] = [];
     const log = (_fields: object, message: string) => messages.push(message);
     const logger = { ...SILENT_LOGGER, warn: log, error: log };
     const store = await FileCheckpointStore.open(disk, { ...STORE, logger });
-    assert.deepEqual(await store.readManifests(), setOf(3));
+    assert.deepEqual(await store.readManifests(null), setOf(3));
     assert.deepEqual(generationsOf(disk), ["1f", "2d", "3d", "4f"], "reading changes nothing");
     await save(store, true, [pageOf(0, 1, 5)], setOf(5));
     assert.deepEqual(generationsOf(disk), ["1f", "2d", "3d", "5f"]);
@@ -176,12 +176,12 @@ describe("FileCheckpointStore", () => {
       const newest = disk.paths().findLast((path) => path.endsWith(".ckpt")) as string;
       disk.flipBit(newest, 500);
       const store = await FileCheckpointStore.open(disk, STORE);
-      await store.readManifests();
+      await store.readManifests(null);
       const writer = await store.begin(true);
       await writer.abandon();
       await store.close();
       const next = await FileCheckpointStore.open(disk, STORE);
-      await next.readManifests();
+      await next.readManifests(null);
       await save(next, true, [pageOf(0, 1, sequence)], setOf(sequence));
       assert.ok(disk.paths().includes(`${newest}.damaged`));
       assert.ok(!disk.paths().includes(newest));
@@ -196,7 +196,7 @@ describe("FileCheckpointStore", () => {
     const pages = sizes.map((size, i) => pageOf(i % 2, i, i + 1, size));
     await save(store, true, pages, setOf(1));
     const again = await FileCheckpointStore.open(disk, STORE);
-    assert.deepEqual(await again.readManifests(), setOf(1));
+    assert.deepEqual(await again.readManifests(null), setOf(1));
     assert.deepEqual(await contentOf(again), contentOfPages(pages));
   });
 
@@ -204,7 +204,7 @@ describe("FileCheckpointStore", () => {
     const disk = new SimDisk();
     await threeGenerations(disk);
     const store = await FileCheckpointStore.open(disk, STORE);
-    await store.readManifests();
+    await store.readManifests(null);
     await save(store, true, [pageOf(0, 1, 4)], setOf(4));
     assert.deepEqual(generationsOf(disk), ["1f", "2d", "3d", "4f"]);
     disk.flipBit("checkpoints/0000000000000004-full.ckpt", 500);

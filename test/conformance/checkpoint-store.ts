@@ -100,7 +100,7 @@ export function describeCheckpointStore(
     }
 
     it("has nothing at first and wants a full checkpoint", async () => {
-      assert.equal(await store.readManifests(), null);
+      assert.equal(await store.readManifests(null), null);
       assert.deepEqual(await contentOf(store), new Map());
       assert.equal(store.wantsFull, true);
     });
@@ -114,7 +114,7 @@ export function describeCheckpointStore(
       ];
       assert.ok((await save(store, true, pages, setOf(3))) > 0);
       await restart();
-      assert.deepEqual(await store.readManifests(), setOf(3));
+      assert.deepEqual(await store.readManifests(null), setOf(3));
       assert.deepEqual(sorted(await contentOf(store)), sorted(contentOfPages(pages)));
       const first = sorted(contentOfPages(pages.slice(0, 1)));
       assert.deepEqual(sorted(await contentOf(store, [0])), first);
@@ -125,7 +125,7 @@ export function describeCheckpointStore(
       await save(store, true, first, setOf(1));
       await save(store, false, [pageOf(0, 2, 2)], setOf(2));
       await restart();
-      assert.deepEqual(await store.readManifests(), setOf(2));
+      assert.deepEqual(await store.readManifests(null), setOf(2));
       await save(store, false, [pageOf(0, 4, 3)], setOf(3));
       await restart();
       const want = [pageOf(0, 1, 1), pageOf(0, 2, 2), pageOf(1, 3, 1), pageOf(0, 4, 3)];
@@ -137,19 +137,19 @@ export function describeCheckpointStore(
       const abandoned = await store.begin(true);
       await abandoned.putPages([pageOf(0, 1, 2)]);
       await abandoned.abandon();
-      assert.deepEqual(await store.readManifests(), setOf(1));
+      assert.deepEqual(await store.readManifests(null), setOf(1));
       await save(store, true, [pageOf(0, 1, 3)], setOf(3));
       const unfinished = await store.begin(true);
       await unfinished.putPages([pageOf(0, 1, 4)]);
       await restart();
-      assert.deepEqual(await store.readManifests(), setOf(3));
+      assert.deepEqual(await store.readManifests(null), setOf(3));
     });
 
     it("keeps an empty delta's manifest", async () => {
       await save(store, true, [pageOf(0, 1, 1)], setOf(1));
       await save(store, false, [], setOf(9));
       await restart();
-      assert.deepEqual(await store.readManifests(), setOf(9));
+      assert.deepEqual(await store.readManifests(null), setOf(9));
       assert.equal((await contentOf(store)).size, 1);
     });
   });

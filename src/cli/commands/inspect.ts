@@ -188,7 +188,7 @@ async function inspectCheckpoint(
   const { FileCheckpointStore } = await import("../../checkpoint/file-checkpoint-store.ts");
   const store: CheckpointStore = await FileCheckpointStore.open(disk, { storeId });
   try {
-    const set = await store.readManifests();
+    const set = await store.readManifests(null);
     if (set === null) return printLine(context, isJson ? "null" : "No checkpoint yet");
     const partitions = new Set(set.manifests.map((manifest) => manifest.partition));
     const pages = new Map<string, { pages: number; bytes: number }>();

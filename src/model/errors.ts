@@ -81,6 +81,7 @@ const ROWS = {
   checkpoint_damaged: [503, "The checkpoint is damaged"],
   data_dir_locked: [503, "Another process uses the data directory"],
   log_full: [503, "The write-ahead log is full"],
+  frame_damaged: [503, "A message between nodes cannot be read"],
   deadline_exceeded: [504, "The answer did not come in time; nothing was changed"],
   outcome_unknown: [504, "The event may or may not be counted"],
 } as const;

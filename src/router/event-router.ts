@@ -9,13 +9,18 @@ import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
 import { hashKey128 } from "../model/key-hash.ts";
 import { partitionOf } from "../model/partition-id.ts";
-import type { SubBatch } from "../partition/partition-actor.ts";
 import type { Timers } from "../runtime/timers.ts";
+import type { ForwardBatch } from "./flight.ts";
 import type { EventReply } from "./ingress.ts";
 import { OpenBatch } from "./open-batch.ts";
 
 /** A sub-batch is closed at this size; well under an entry, so that partitions share entries fairly. */
 export const SUB_BATCH_BYTES_MAX: number = 128 * 1024;
+
+/** An event is answered at the latest after this and one sweep, ms; below the deadline of the HTTP request (10 s). */
+export const BATCH_DEADLINE_MS = 8_000;
+const SWEEP_MS = 500;
+const DEADLINE_SWEEPS: number = BATCH_DEADLINE_MS / SWEEP_MS;
 
 export interface EventRouterOptions {
   readonly partitions: number;
@@ -26,7 +31,9 @@ export interface EventRouterOptions {
   /** Null while events are admitted. */
   readonly refusal: () => CatchallError | null;
   /** Hands a sub-batch to the owner of the partition; it will be settled once. */
-  readonly deliver: (partition: number, batch: SubBatch) => void;
+  readonly deliver: (partition: number, batch: ForwardBatch) => void;
+  /** Told that the deadline of the sub-batch in flight has come; absent: sub-batches have no deadline here. */
+  readonly expire?: (partition: number) => void;
   /** Events that ended with an error, for metrics. */
   readonly rejected: (code: ErrorCode, events: number) => void;
 }
@@ -37,7 +44,7 @@ interface Lane {
   /** Closed sub-batches that wait for the one in flight. */
   readonly closed: OpenBatch[];
   readonly free: OpenBatch[];
-  isInFlight: boolean;
+  inFlight: OpenBatch | null;
   isDirty: boolean;
   nextSequence: number;
 }
@@ -48,6 +55,9 @@ export class EventRouter {
   readonly #lanes: Lane[] = [];
   #dirty: Lane[] = [];
   #isFlushDue = false;
+  #isSweepDue = false;
+  #sweeps = 0;
+  #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
   readonly #flush = (): void => this.#flushDirty();
 
@@ -59,7 +69,7 @@ export class EventRouter {
         open: this.#createBatch(partition),
         closed: [],
         free: [],
-        isInFlight: false,
+        inFlight: null,
         isDirty: false,
         nextSequence: 1,
       };
@@ -75,7 +85,7 @@ export class EventRouter {
     reply: EventReply,
     index: number,
   ): void {
-    const refusal = this.#options.refusal();
+    const refusal = this.#ended ?? this.#options.refusal();
     if (refusal !== null) {
       this.#refuse(refusal, reply, index);
       return;
@@ -87,6 +97,7 @@ export class EventRouter {
     this.pendingEvents++;
     const lane = this.#lanes[partitionOf(domain.hash, this.#options.partitions)] as Lane;
     const batch = lane.open;
+    if (batch.eventCount === 0) batch.openedSweep = this.#sweeps;
     if (eventId === null) {
       batch.records.add(domain.bytes, domain.length, domain.hash, kind, count);
     } else {
@@ -96,7 +107,7 @@ export class EventRouter {
     }
     batch.await(reply, index, eventId !== null);
     if (batch.records.length >= SUB_BATCH_BYTES_MAX) this.#close(lane);
-    if (!lane.isDirty && !lane.isInFlight) this.#markDirty(lane);
+    if (!lane.isDirty && lane.inFlight === null) this.#markDirty(lane);
   }
 
   #refuse(error: CatchallError, reply: EventReply, index: number): void {
@@ -107,6 +118,7 @@ export class EventRouter {
   #markDirty(lane: Lane): void {
     lane.isDirty = true;
     this.#dirty.push(lane);
+    this.#armSweep();
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     this.#options.timers.soon(this.#flush);
@@ -118,7 +130,7 @@ export class EventRouter {
     this.#dirty = [];
     for (const lane of dirty) {
       lane.isDirty = false;
-      if (!lane.isInFlight) this.#sendNext(lane);
+      if (lane.inFlight === null) this.#sendNext(lane);
     }
   }
 
@@ -129,7 +141,7 @@ export class EventRouter {
     }
     const batch = lane.closed.shift() as OpenBatch;
     batch.producerSequence = lane.nextSequence;
-    lane.isInFlight = true;
+    lane.inFlight = batch;
     this.#options.deliver(lane.partition, batch);
   }
 
@@ -147,13 +159,53 @@ export class EventRouter {
 
   #settled(partition: number, batch: OpenBatch, isCommitted: boolean): void {
     const lane = this.#lanes[partition] as Lane;
-    if (isCommitted) lane.nextSequence++;
     this.pendingEvents -= batch.eventCount;
     batch.clear();
     lane.free.push(batch);
-    lane.isInFlight = false;
+    if (lane.inFlight !== batch) return;
+    lane.inFlight = null;
+    if (isCommitted) lane.nextSequence++;
     // A refused sub-batch must not spin: the next one waits for the end of the tick.
     if (isCommitted) this.#sendNext(lane);
     else if (lane.open.eventCount > 0 || lane.closed.length > 0) this.#markDirty(lane);
+  }
+
+  /**
+   * This incarnation ends: what waits here fails with `error`, nothing more is taken. What is in flight is answered by
+   * whoever has it.
+   */
+  end(error: CatchallError): void {
+    this.#ended = error;
+    for (const lane of this.#lanes) this.#failWaiting(lane, error, Number.POSITIVE_INFINITY);
+  }
+
+  #armSweep(): void {
+    if (this.#isSweepDue || this.#options.expire === undefined) return;
+    this.#isSweepDue = true;
+    this.#options.timers.after(SWEEP_MS, () => this.#sweep());
+  }
+
+  #sweep(): void {
+    this.#isSweepDue = false;
+    this.#sweeps++;
+    const due = this.#sweeps - DEADLINE_SWEEPS - 1;
+    for (const lane of this.#lanes) {
+      if (lane.inFlight !== null && lane.inFlight.openedSweep <= due) {
+        this.#options.expire?.(lane.partition);
+      }
+      this.#failWaiting(lane, new CatchallError("no_owner"), due);
+    }
+    if (this.pendingEvents > 0) this.#armSweep();
+  }
+
+  /** Fails what was opened up to sweep `due` and was never sent: certainly without effect. */
+  #failWaiting(lane: Lane, error: CatchallError, due: number): void {
+    if (lane.open.eventCount > 0 && lane.open.openedSweep <= due) this.#close(lane);
+    for (;;) {
+      const oldest = lane.closed[0];
+      if (oldest === undefined || oldest.openedSweep > due) return;
+      lane.closed.shift();
+      oldest.failed(error);
+    }
   }
 }

@@ -5,12 +5,8 @@
 
 import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import { RecordWriter } from "../model/event-records.ts";
-import {
-  KEY_COUNTED,
-  KEY_REPLAYED,
-  KEY_REUSED,
-  type SubBatch,
-} from "../partition/partition-actor.ts";
+import { KEY_COUNTED, KEY_REPLAYED, KEY_REUSED } from "../partition/partition-actor.ts";
+import type { ForwardBatch } from "./flight.ts";
 import { COMMITTED, type EventOutcome, type EventReply, REPLAYED } from "./ingress.ts";
 
 /** What an unusually large batch needed is given back. */
@@ -23,15 +19,19 @@ export interface BatchOwner {
   rejected(code: ErrorCode, events: number): void;
 }
 
-export class OpenBatch implements SubBatch {
+export class OpenBatch implements ForwardBatch {
   readonly producer: number;
   producerSequence = 0;
+  /** When its first event came, in sweeps of the router. */
+  openedSweep = 0;
   readonly records: RecordWriter = new RecordWriter();
   readonly #owner: BatchOwner;
   // Filled up to `eventCount` and kept at their length: an array that is cut to 0 gives its memory away and grows anew.
   #replies: (EventReply | null)[] = [];
   #indexes: number[] = [];
   #count = 0;
+  /** The replies were answered before the outcome was known. */
+  #isExpired = false;
   /** Places in #replies of the keyed events, in order. */
   #keyed: number[] = [];
 
@@ -52,6 +52,21 @@ export class OpenBatch implements SubBatch {
   }
 
   committed(keys: Uint8Array | null): void {
+    if (!this.#isExpired) this.#tellCommitted(keys);
+    this.#owner.settled(this, true);
+  }
+
+  failed(error: CatchallError): void {
+    if (!this.#isExpired) this.#tellFailed(error);
+    this.#owner.settled(this, false);
+  }
+
+  expire(error: CatchallError): void {
+    this.#isExpired = true;
+    this.#tellFailed(error);
+  }
+
+  #tellCommitted(keys: Uint8Array | null): void {
     const replies = this.#replies;
     let keyed = 0;
     for (let i = 0; i < this.#count; i++) {
@@ -62,15 +77,13 @@ export class OpenBatch implements SubBatch {
       }
       (replies[i] as EventReply).settled(this.#indexes[i] as number, outcome);
     }
-    this.#owner.settled(this, true);
   }
 
-  failed(error: CatchallError): void {
+  #tellFailed(error: CatchallError): void {
     this.#owner.rejected(error.code, this.#count);
     for (let i = 0; i < this.#count; i++) {
       (this.#replies[i] as EventReply).settled(this.#indexes[i] as number, error);
     }
-    this.#owner.settled(this, false);
   }
 
   clear(): void {
@@ -81,6 +94,7 @@ export class OpenBatch implements SubBatch {
     }
     this.#replies.fill(null);
     this.#count = 0;
+    this.#isExpired = false;
     if (this.#keyed.length > 0) this.#keyed = [];
   }
 }

@@ -52,7 +52,9 @@ const DEFAULT_FLAGS = ["--checkpoint-interval", "1s", "--log-level", "warn"];
 /** Unknown outcomes a kill are at most the 26 events outstanding without keys; so 95 % of the domains have none. */
 const DOMAINS_PER_CYCLE = 600;
 const DOMAINS_MIN = 10_000;
-const RECONNECT_TIMEOUT_MS = 60_000;
+/** Generous: a starved machine is no defect; how long starts took is in the report. */
+const START_TIMEOUT_MS = 180_000;
+const RECONNECT_TIMEOUT_MS = START_TIMEOUT_MS + 60_000;
 
 /** One kind of load, with its own domains, through all groups of cycles. */
 class Lane {
@@ -182,6 +184,7 @@ class KillLoop {
       port: this.#port,
       dataDir: this.#dataDir,
       flags: flags ?? DEFAULT_FLAGS,
+      readyTimeoutMs: START_TIMEOUT_MS,
       ...(command === undefined ? {} : { command }),
     });
     this.#startsMs.push(performance.now() - startMs);

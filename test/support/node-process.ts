@@ -26,6 +26,8 @@ export interface NodeProcessOptions {
   /** Default: `catchall serve`. */
   readonly command?: readonly string[];
   readonly flags?: readonly string[];
+  /** Default: READY_TIMEOUT_MS. */
+  readonly readyTimeoutMs?: number;
 }
 
 export class NodeProcess {
@@ -56,7 +58,7 @@ export class NodeProcess {
   /** Resolves when `/readyz` answers 200. Errors: the process ended, or was not ready in time; with its output. */
   static async start(options: NodeProcessOptions): Promise<NodeProcess> {
     const node = new NodeProcess(options);
-    const giveUpMs = performance.now() + READY_TIMEOUT_MS;
+    const giveUpMs = performance.now() + (options.readyTimeoutMs ?? READY_TIMEOUT_MS);
     while (!(await node.#isReady())) {
       if (!node.isRunning || performance.now() > giveUpMs) {
         await node.kill();

@@ -116,6 +116,8 @@ function limitsText(limits: LimitsResult): string {
     `| RSS growth after a restart, bytes a domain | ${perDomain(limits.rssRestartedMib - limits.rssBeforeMib)} |`,
     `| clean stop with checkpoint (s) | ${limits.stopSeconds.toFixed(2)} |`,
     `| start from the checkpoint until ready (s) | ${limits.startSeconds.toFixed(2)} |`,
+    `| processor time of that start (s) | ${limits.startCpuSeconds.toFixed(2)} |`,
+    `| domains restored a second | ${whole(limits.domains / limits.startSeconds)} |`,
     `| wrong counts among ${whole(Math.min(10_000, limits.domains))} sampled after the restart | ${limits.wrongSamples} |`,
   ].join("\n");
 }

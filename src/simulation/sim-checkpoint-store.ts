@@ -73,7 +73,10 @@ export class SimCheckpointStore {
     const old = this.#manifests.get(manifest.partition);
     if (old !== undefined && isNewer(old.watermark, manifest.watermark)) return;
     this.#manifests.set(manifest.partition, manifest);
-    this.#identity = { ...identity, timeMs: Math.max(identity.timeMs, this.#identity?.timeMs ?? 0) };
+    this.#identity = {
+      ...identity,
+      timeMs: Math.max(identity.timeMs, this.#identity?.timeMs ?? 0),
+    };
     const { epoch, sequence } = manifest.watermark;
     this.world.trace("manifest", manifest.partition, epoch, sequence);
     this.#history.manifestPut(manifest);

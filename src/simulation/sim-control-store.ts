@@ -156,7 +156,8 @@ export class SimControlStore {
     const { watchLost, watchRepeated, watchLate } = this.#faults;
     const random = this.#random;
     const send = (): void => {
-      const delayMs = this.service.delayMs() + (random.chance(watchLate) ? 1000 * random.unit() : 0);
+      const delayMs =
+        this.service.delayMs() + (random.chance(watchLate) ? 1000 * random.unit() : 0);
       watcher.life.later(delayMs, () => {
         if (!watcher.isEnded) watcher.listener(record);
       });

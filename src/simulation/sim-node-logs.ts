@@ -95,7 +95,11 @@ export class SimNodeLogs {
   }
 
   /** `conflict` unless the expectation holds; null when there is no such log, which looks like a lost leader. */
-  store(incarnation: number, bytes: Uint8Array, expectedLast: number): "stored" | "conflict" | null {
+  store(
+    incarnation: number,
+    bytes: Uint8Array,
+    expectedLast: number,
+  ): "stored" | "conflict" | null {
     const log = this.#logs.get(incarnation);
     if (log === undefined) return null;
     if (log.entries.length !== expectedLast) {

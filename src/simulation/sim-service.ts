@@ -97,7 +97,11 @@ export class SimService {
     }
     if (isLate) {
       giveUp();
-      world.after(random.between(0, timeoutMs + LATE_MAX_MS), () => void this.#arrive(effect), true);
+      world.after(
+        random.between(0, timeoutMs + LATE_MAX_MS),
+        () => void this.#arrive(effect),
+        true,
+      );
       return;
     }
     const arrive = (): void => {

@@ -115,10 +115,12 @@ export class SimNetwork {
         });
         return;
       }
-      this.#carry(from, to, () => this.#handle(from, to, frame.slice(), (reply) => {
-        deadline.cancel();
-        resolve(reply);
-      }));
+      this.#carry(from, to, () =>
+        this.#handle(from, to, frame.slice(), (reply) => {
+          deadline.cancel();
+          resolve(reply);
+        }),
+      );
     });
   }
 
@@ -163,8 +165,7 @@ export class SimNetwork {
 
   #isCut(from: Endpoint, to: Endpoint): boolean {
     return (
-      this.#cuts.size > 0 &&
-      this.#cuts.has(`${from.life.machine.index}>${to.life.machine.index}`)
+      this.#cuts.size > 0 && this.#cuts.has(`${from.life.machine.index}>${to.life.machine.index}`)
     );
   }
 

@@ -26,6 +26,7 @@ export interface SimFailure {
 }
 
 const TRACE_KEPT = 256;
+const NOTES_KEPT = 200;
 const FAILURES_MAX = 20;
 
 export class SimWorld {
@@ -34,6 +35,7 @@ export class SimWorld {
   /** Counts executed events: an instant of logical time. */
   instant = 0;
   readonly failures: SimFailure[] = [];
+  readonly notes: string[] = [];
   /** Asked after each event and its continuations. */
   afterEvent: (() => void) | null = null;
   readonly #drain: Drain;
@@ -119,6 +121,12 @@ export class SimWorld {
     this.#mix(c);
     this.#trace[this.#traceNext] = [this.nowMs, label, a, b, c];
     this.#traceNext = (this.#traceNext + 1) % TRACE_KEPT;
+  }
+
+  /** A line for people; not part of the hash. */
+  note(text: string): void {
+    this.notes.push(`${this.nowMs.toFixed(3)} ${text}`);
+    if (this.notes.length > NOTES_KEPT * 2) this.notes.splice(0, NOTES_KEPT);
   }
 
   /** Equal for equal runs. */

@@ -1,0 +1,145 @@
+/**
+ * Judges every change of the control records.
+ * I9 (epochs only rise by one, incarnations are never reused), I11 (a partition is given away only after RELEASE or
+ * DEAD + SEAL, with the right end), I13 (no lease is declared dead while its holder would still serve), I16 (a stretch
+ * leaves the lineage only behind a manifest).
+ */
+
+import {
+  type ControlRecord,
+  incarnationOfKey,
+  leaseKey,
+  TABLE_KEY,
+} from "../../control-plane/control-store.ts";
+import { parseTable } from "../../control-plane/control-table-codec.ts";
+import { type LeaseRecord, parseLease } from "../../control-plane/lease-record.ts";
+import { changeBreach } from "../../control-plane/table-check.ts";
+import {
+  type ControlTable,
+  type LineageStretch,
+  NOBODY,
+  type PartitionAssignment,
+} from "../../model/ownership.ts";
+import type { SimWorld } from "../sim-world.ts";
+import type { StoreHistory } from "../store-history.ts";
+import { isBefore, type LogChecker } from "./log-checker.ts";
+
+export interface TableCheckerOptions {
+  readonly world: SimWorld;
+  readonly logs: LogChecker;
+  /** Partitions that an incarnation would serve reads of now. */
+  readonly openOf: (incarnation: number) => readonly number[];
+}
+
+export class TableChecker implements StoreHistory {
+  readonly #options: TableCheckerOptions;
+  readonly #leases: Map<string, LeaseRecord> = new Map();
+  readonly #incarnations: Set<number> = new Set();
+  table: ControlTable | null = null;
+  changes = 0;
+  deaths = 0;
+  moves = 0;
+
+  constructor(options: TableCheckerOptions) {
+    this.#options = options;
+  }
+
+  recordPut(record: ControlRecord): void {
+    if (record.key === TABLE_KEY) this.#table(record);
+    else this.#lease(record);
+  }
+
+  #fail(rule: string, text: string): void {
+    this.#options.world.fail(rule, text);
+  }
+
+  #lease(record: ControlRecord): void {
+    const incarnation = incarnationOfKey(record.key) ?? 0;
+    const { ok: lease, damage } = parseLease(record.value, incarnation);
+    if (lease === undefined) {
+      this.#fail("I13", `The lease of ${incarnation} cannot be read: ${damage}`);
+      return;
+    }
+    const old = this.#leases.get(record.key);
+    this.#leases.set(record.key, lease);
+    if (old !== undefined && old.state !== "held") {
+      this.#fail("I13", `The lease of ${incarnation} was ${old.state} and was written again`);
+    }
+    if (lease.state === "held") return;
+    this.deaths++;
+    const open = this.#options.openOf(incarnation);
+    if (open.length === 0) return;
+    this.#fail("I13", `${incarnation} is ${lease.state} while it serves partitions ${open.join()}`);
+  }
+
+  #table(record: ControlRecord): void {
+    const { ok: table, damage } = parseTable(record.value);
+    if (table === undefined) {
+      this.#fail("I9", `The table cannot be read: ${damage}`);
+      return;
+    }
+    this.changes++;
+    const old = this.table;
+    this.table = table;
+    this.#members(table, old);
+    if (old === null) return;
+    const breach = changeBreach(old, table);
+    if (breach !== null) this.#fail("I9", `The table broke its rules: ${breach}`);
+    for (const [partition, before] of old.partitions.entries()) {
+      const after = table.partitions[partition];
+      if (after === undefined) continue;
+      if (after.owner !== before.owner) this.#given(partition, before, after);
+      this.#lineage(partition, before, after);
+    }
+  }
+
+  #members(table: ControlTable, old: ControlTable | null): void {
+    const known = new Set(old?.members.map((member) => member.incarnation));
+    for (const { incarnation } of table.members) {
+      if (known.has(incarnation)) continue;
+      if (this.#incarnations.has(incarnation)) {
+        this.#fail("I9", `Incarnation ${incarnation} was used again`);
+      }
+      this.#incarnations.add(incarnation);
+    }
+  }
+
+  /** I11. */
+  #given(partition: number, before: PartitionAssignment, after: PartitionAssignment): void {
+    this.moves++;
+    const { owner, epoch } = before;
+    if (owner === NOBODY) return;
+    const stretch = after.lineage.find((one) => one.epoch === epoch);
+    const what = `Partition ${partition}, epoch ${epoch}, from ${owner} to ${after.owner}`;
+    if (stretch === undefined) {
+      this.#fail("I11", `${what}: its stretch is not in the lineage`);
+      return;
+    }
+    if (this.#isReleased(partition, stretch) || this.#isSealed(stretch)) return;
+    this.#fail("I11", `${what}: neither RELEASE nor DEAD and SEAL at ${stretch.endSequence}`);
+  }
+
+  #isReleased(partition: number, { epoch, incarnation, endSequence }: LineageStretch): boolean {
+    return this.#options.logs.releasedAt(incarnation, partition, epoch) === endSequence;
+  }
+
+  #isSealed({ incarnation, endSequence }: LineageStretch): boolean {
+    const lease = this.#leases.get(leaseKey(incarnation));
+    if (lease === undefined || lease.state === "held") return false;
+    return this.#options.logs.sealedAt(incarnation) === endSequence;
+  }
+
+  /** A stretch that is dropped must be covered. */
+  #lineage(partition: number, before: PartitionAssignment, after: PartitionAssignment): void {
+    const kept = new Set(after.lineage.map((stretch) => stretch.epoch));
+    for (const stretch of before.lineage) {
+      if (kept.has(stretch.epoch)) continue;
+      const { epoch, incarnation, endSequence } = stretch;
+      const watermark = this.#options.logs.watermark(partition);
+      const end = { epoch, incarnation, sequence: endSequence };
+      if (watermark !== null && !isBefore(watermark, end)) continue;
+      const where = `epoch ${epoch} of partition ${partition}`;
+      this.#fail("I16", `The lineage forgot ${where}, which no manifest covers`);
+    }
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * Does to the cluster what the plan says: crashes, pauses, clock jumps, partitions, servers away, and what operators do
+ * at the worst moments. `heal` ends all of it.
+ * Invariant: draws only from its own stream, so that a change of the workload does not change the faults.
+ */
+
+import type { FaultFamily, FaultPlan } from "./fault-plan.ts";
+import type { SimCheckpointStore } from "./sim-checkpoint-store.ts";
+import type { SimControlStore } from "./sim-control-store.ts";
+import type { SimNode } from "./sim-node.ts";
+import type { SimNodeLogs } from "./sim-node-logs.ts";
+import type { SimRandom } from "./sim-random.ts";
+import type { SimNetwork } from "./sim-transport.ts";
+import type { SimWorld } from "./sim-world.ts";
+
+export interface SimCluster {
+  readonly world: SimWorld;
+  readonly plan: FaultPlan;
+  /** Those of the start first, then those that may join. */
+  readonly nodes: readonly SimNode[];
+  readonly logs: SimNodeLogs;
+  readonly control: SimControlStore;
+  readonly checkpoints: SimCheckpointStore;
+  readonly network: SimNetwork;
+}
+
+/** Leaps further than this are an operator's mistake that entry times are bounded against; rarer. */
+const WALL_JUMP_MAX_MS = 30_000;
+
+export class FaultDriver {
+  readonly #cluster: SimCluster;
+  readonly #random: SimRandom;
+  readonly #joined: Set<SimNode>;
+  readonly #drained: Set<SimNode> = new Set();
+  readonly injected: Map<FaultFamily, number> = new Map();
+  #isHealed = false;
+
+  constructor(cluster: SimCluster) {
+    this.#cluster = cluster;
+    this.#random = cluster.world.random("faults");
+    this.#joined = new Set(cluster.nodes.slice(0, cluster.plan.nodes));
+  }
+
+  /** Nodes that have been started once. */
+  get joined(): readonly SimNode[] {
+    return this.#cluster.nodes.filter((node) => this.#joined.has(node));
+  }
+
+  start(): void {
+    for (const node of this.#joined) this.#after(this.#random.unit() * 2000, () => node.boot());
+    this.#scheduleNext();
+  }
+
+  /** No more faults: everything reachable, running, and not draining. */
+  heal(): void {
+    const { world, logs, control, checkpoints, network } = this.#cluster;
+    this.#isHealed = true;
+    world.trace("heal", 0);
+    for (const store of [logs, control, checkpoints, network]) store.heal();
+    for (const node of this.joined) {
+      node.machine.resume();
+      if (this.#drained.has(node)) node.kill();
+      // One that is stopping ends first.
+      const boot = (): void => {
+        if (node.isStopping && node.life !== null) world.after(1000, boot);
+        else node.boot();
+      };
+      boot();
+    }
+  }
+
+  /** All at once lose their power and come back. */
+  restartAll(): void {
+    for (const node of this.joined) node.kill();
+    for (const node of this.joined) node.boot();
+  }
+
+  #scheduleNext(): void {
+    const { plan } = this.#cluster;
+    if (plan.families.length === 0) return;
+    this.#after(this.#random.exponential(plan.faultGapMs), () => {
+      const family = this.#random.pick(plan.families);
+      this.injected.set(family, (this.injected.get(family) ?? 0) + 1);
+      this.#inject(family);
+      this.#scheduleNext();
+    });
+  }
+
+  #after(delayMs: number, work: () => void): void {
+    this.#cluster.world.after(delayMs, () => {
+      if (!this.#isHealed) work();
+    });
+  }
+
+  /** Short ones mostly, some around the lease, few long. */
+  #durationMs(): number {
+    const { leaseTtlMs } = this.#cluster.plan;
+    const random = this.#random;
+    if (random.chance(0.4)) return random.between(10, leaseTtlMs / 2);
+    if (random.chance(0.7)) return random.between(leaseTtlMs * 0.8, leaseTtlMs * 2.5);
+    return random.between(leaseTtlMs * 2, 60_000);
+  }
+
+  #running(): SimNode[] {
+    return this.joined.filter((node) => node.life !== null);
+  }
+
+  #inject(family: FaultFamily): void {
+    const running = this.#running();
+    const node = running.length === 0 ? null : this.#random.pick(running);
+    switch (family) {
+      case "natsAway":
+      case "mongoAway":
+        return this.#takeAway(family);
+      case "join":
+        return this.#join();
+      case "leaderLoss":
+        return this.#loseLeader();
+      default:
+        if (node !== null) this.#injectNode(family, node);
+    }
+  }
+
+  #injectNode(family: FaultFamily, node: SimNode): void {
+    const { control } = this.#cluster;
+    const { machine } = node;
+    switch (family) {
+      case "kill":
+        node.kill();
+        return this.#after(this.#random.chance(0.5) ? 100 : this.#durationMs(), () => node.boot());
+      case "pause":
+        machine.pause();
+        return this.#after(this.#durationMs(), () => machine.resume());
+      case "suspend":
+        machine.suspend();
+        return this.#after(this.#durationMs(), () => machine.resume());
+      case "wallJump":
+        return machine.jumpWall(this.#random.between(-1, 1) * this.#jumpMaxMs());
+      case "cut":
+        return this.#cut(node);
+      case "cutOff":
+        return this.#cutOff(node);
+      case "watchSilence":
+        return control.silenceWatches(machine.index, this.#random.between(1000, 60_000));
+      case "leave":
+        node.leave();
+        return this.#after(this.#random.between(100, 60_000), () => node.boot());
+      default:
+        this.#operate(family, node);
+    }
+  }
+
+  #jumpMaxMs(): number {
+    return this.#random.chance(0.7) ? 2000 : WALL_JUMP_MAX_MS;
+  }
+
+  /** Frames between this machine and some others are lost, one way or both. */
+  #cut(node: SimNode): void {
+    const { network } = this.#cluster;
+    const isBothWays = this.#random.chance(0.5);
+    const durationMs = this.#durationMs();
+    for (const other of this.joined) {
+      if (other === node || this.#random.chance(0.4)) continue;
+      const [a, b] = [node.machine.index, other.machine.index];
+      const [from, to] = this.#random.chance(0.5) ? [a, b] : [b, a];
+      network.cut(from, to);
+      if (isBothWays) network.cut(to, from);
+      this.#after(durationMs, () => {
+        network.mend(from, to);
+        network.mend(to, from);
+      });
+    }
+  }
+
+  /** The machine has no way to some of the servers. */
+  #cutOff(node: SimNode): void {
+    const { logs, control, checkpoints, world } = this.#cluster;
+    const durationMs = this.#durationMs();
+    const { index } = node.machine;
+    const stores = [logs, control, checkpoints].filter(() => this.#random.chance(0.6));
+    for (const { service } of stores) {
+      service.cutOff.add(index);
+      this.#after(durationMs, () => service.cutOff.delete(index));
+    }
+    world.trace("cut off", index, stores.length, Math.round(durationMs));
+  }
+
+  #takeAway(family: "natsAway" | "mongoAway"): void {
+    const { logs, control, checkpoints, network, world } = this.#cluster;
+    const durationMs = this.#durationMs();
+    world.trace(family, Math.round(durationMs));
+    if (family === "mongoAway") {
+      checkpoints.service.isAway = true;
+      return this.#after(durationMs, () => {
+        checkpoints.service.isAway = false;
+      });
+    }
+    const setAway = (isAway: boolean): void => {
+      logs.service.isAway = isAway;
+      control.service.isAway = isAway;
+      network.isAway = isAway;
+    };
+    setAway(true);
+    return this.#after(durationMs, () => setAway(false));
+  }
+
+  #join(): void {
+    const next = this.#cluster.nodes.find((node) => !this.#joined.has(node));
+    if (next === undefined) return;
+    this.#joined.add(next);
+    next.boot();
+  }
+
+  #loseLeader(): void {
+    const { logs } = this.#cluster;
+    const all = logs.list();
+    if (all.length === 0) return;
+    // A recent one: the others are hardly written to.
+    const incarnation = all[Math.max(0, all.length - 1 - this.#random.below(4))] as number;
+    logs.loseLeader(incarnation, this.#random.between(500, 9000));
+  }
+
+  /** What an operator asks of a node. */
+  #operate(family: FaultFamily, node: SimNode): void {
+    const { life } = node;
+    const others = this.joined.filter((other) => other !== node);
+    const target = others.length === 0 ? null : this.#random.pick(others);
+    const stopsAfterMs = this.#random.between(5000, 60_000);
+    life?.run(() => {
+      const router = node.current?.router;
+      if (router === undefined) return;
+      const ignore = (): void => undefined;
+      if (family === "rebalance") {
+        router.rebalance({ isDryRun: false }).then(ignore, ignore);
+      } else if (family === "drain" && target !== null) {
+        this.#drained.add(target);
+        router.drain(nameOf(target)).then(ignore, ignore);
+        this.#after(stopsAfterMs, () => target.leave());
+        this.#after(stopsAfterMs + 40_000, () => target.boot());
+      }
+    });
+  }
+}
+
+/** The node's name in settings. */
+export function nameOf(node: SimNode): string {
+  return `n${node.machine.index}`;
+}

@@ -1,0 +1,163 @@
+/**
+ * Everything that a run will be like, drawn from its seed before it begins: size, speeds, which families of faults are
+ * on and how often. Printed with a failure, so that a seed can be read.
+ * Invariant: the plan is a function of the seed and the options alone.
+ */
+
+import type { ControlFaults } from "./sim-control-store.ts";
+import type { MachineClock } from "./sim-life.ts";
+import { SimRandom } from "./sim-random.ts";
+import { NO_SERVICE_FAULTS, type ServiceFaults } from "./sim-service.ts";
+import { type NetworkFaults, NO_NETWORK_FAULTS } from "./sim-transport.ts";
+
+/** Things that happen to a cluster; each family is on or off in a run. */
+export const FAULT_FAMILIES = [
+  "kill",
+  "pause",
+  "suspend",
+  "wallJump",
+  "cut",
+  "cutOff",
+  "natsAway",
+  "mongoAway",
+  "watchSilence",
+  "leaderLoss",
+  "rebalance",
+  "drain",
+  "leave",
+  "join",
+] as const;
+export type FaultFamily = (typeof FAULT_FAMILIES)[number];
+
+export interface FaultPlan {
+  readonly seed: number;
+  /** Machines at the start, and with those that join later. */
+  readonly nodes: number;
+  readonly nodesMax: number;
+  readonly partitions: number;
+  readonly domains: number;
+  readonly isSkewed: boolean;
+  readonly faultsMs: number;
+  readonly healMs: number;
+  readonly leaseTtlMs: number;
+  readonly checkpointIntervalMs: number;
+  readonly logRetentionMs: number;
+  readonly expectNodes: number;
+  readonly autoRebalance: boolean;
+  readonly clocks: readonly MachineClock[];
+  /** Mean time between two things of the kinds below, ms. */
+  readonly faultGapMs: number;
+  readonly families: readonly FaultFamily[];
+  readonly log: ServiceFaults;
+  readonly control: ControlFaults;
+  readonly checkpoints: ServiceFaults;
+  readonly network: NetworkFaults;
+  /** Mean time between two operations of clients, ms. */
+  readonly clientGapMs: number;
+  /** Shares of operations. */
+  readonly reads: number;
+  readonly keyed: number;
+}
+
+export interface PlanOptions {
+  readonly faultsMs: number;
+  readonly healMs: number;
+  /** Only these families; default: drawn. */
+  readonly families?: readonly FaultFamily[];
+  /** Set these instead of what was drawn. */
+  readonly override?: Partial<FaultPlan>;
+}
+
+export const DEFAULT_PLAN_OPTIONS: PlanOptions = { faultsMs: 480_000, healMs: 120_000 };
+
+export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIONS): FaultPlan {
+  const random = new SimRandom(seed, "plan");
+  const nodes = 1 + random.below(5);
+  const nodesMax = nodes + random.below(3);
+  const isQuiet = random.chance(0.2);
+  const drawn = FAULT_FAMILIES.filter(() => random.chance(0.5));
+  const families = options.families ?? drawn;
+  const leaseTtlMs = random.pick([1000, 2000, 5000]);
+  const plan: FaultPlan = {
+    seed,
+    nodes,
+    nodesMax,
+    partitions: 2 ** random.below(5),
+    domains: random.pick([3, 20, 100, 300]),
+    isSkewed: random.chance(0.5),
+    faultsMs: options.faultsMs,
+    healMs: options.healMs,
+    leaseTtlMs,
+    checkpointIntervalMs: random.pick([2000, 10_000, 60_000]),
+    logRetentionMs: random.chance(0.3) ? 30_000 : 0,
+    expectNodes: 1 + random.below(nodes),
+    autoRebalance: random.chance(0.3),
+    clocks: Array.from({ length: nodesMax }, () => drawClock(random)),
+    faultGapMs: isQuiet ? 60_000 : random.pick([3000, 8000, 20_000]),
+    families,
+    log: drawService(random, isQuiet),
+    control: drawControl(random, isQuiet),
+    checkpoints: drawService(random, isQuiet),
+    network: drawNetwork(random, isQuiet),
+    clientGapMs: random.pick([50, 150, 400]),
+    reads: random.between(0.1, 0.4),
+    keyed: random.between(0, 0.4),
+  };
+  return { ...plan, ...options.override };
+}
+
+/** One line a field. */
+export function describePlan(plan: FaultPlan): string {
+  return Object.entries(plan)
+    .map(([name, value]) => `  ${name}: ${JSON.stringify(value)}`)
+    .join("\n");
+}
+
+function drawClock(random: SimRandom): MachineClock {
+  const isDrifting = random.chance(0.7);
+  return {
+    rate: isDrifting ? random.between(0.99, 1.01) : 1,
+    wallRate: isDrifting ? random.between(0.999, 1.001) : 1,
+    wallOffsetMs: random.between(-500, 500),
+    monotonicStartMs: random.between(0, 1e6),
+  };
+}
+
+function drawService(random: SimRandom, isQuiet: boolean): ServiceFaults {
+  const rate = (most: number): number =>
+    !isQuiet && random.chance(0.5) ? random.unit() * most : 0;
+  return {
+    delayMinMs: NO_SERVICE_FAULTS.delayMinMs,
+    delayMaxMs: random.pick([2, 10, 50]),
+    slow: rate(0.1),
+    requestLost: rate(0.05),
+    answerLost: rate(0.05),
+    late: rate(0.03),
+  };
+}
+
+function drawControl(random: SimRandom, isQuiet: boolean): ControlFaults {
+  const rate = (most: number): number =>
+    !isQuiet && random.chance(0.5) ? random.unit() * most : 0;
+  return {
+    service: drawService(random, isQuiet),
+    staleRead: rate(0.2),
+    staleMaxMs: 3000,
+    watchLost: rate(0.5),
+    watchRepeated: rate(0.3),
+    watchLate: rate(0.3),
+  };
+}
+
+function drawNetwork(random: SimRandom, isQuiet: boolean): NetworkFaults {
+  const rate = (most: number): number =>
+    !isQuiet && random.chance(0.5) ? random.unit() * most : 0;
+  return {
+    delayMinMs: NO_NETWORK_FAULTS.delayMinMs,
+    delayMaxMs: random.pick([1, 5, 30]),
+    slow: rate(0.05),
+    slowMaxMs: 5000,
+    lost: rate(0.1),
+    duplicated: rate(0.3),
+  };
+}

@@ -1,0 +1,182 @@
+/**
+ * The one seam between the simulator and what it simulates: how a cluster node is started over ports, and the outer
+ * loop that starts the next incarnation when one ends. The toy of the tests and the production wiring both fit.
+ * Invariant: after a crash nothing of that life is called any more.
+ */
+
+import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
+import type { ControlStore } from "../control-plane/control-store.ts";
+import { CatchallError } from "../model/errors.ts";
+import type { Rule } from "../model/status.ts";
+import type { Ingress } from "../router/ingress.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Timers } from "../runtime/timers.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { NodeLog } from "../wal/node-log.ts";
+import type { SimLife, SimMachine } from "./sim-life.ts";
+import type { SimWorld } from "./sim-world.ts";
+
+export interface ClusterPorts {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly log: NodeLog;
+  readonly control: ControlStore;
+  readonly checkpoints: CheckpointStore;
+  readonly connect: (incarnation: number) => Transport;
+}
+
+export interface ClusterSettings {
+  readonly nodeId: string;
+  readonly clusterName: string;
+  readonly partitions: number;
+  readonly initialRule: Rule;
+  readonly leaseTtlMs: number;
+  readonly expectNodes: number;
+  readonly autoRebalance: boolean;
+  readonly idempotencyWindowMs: number;
+  readonly idempotencyKeysMax: number;
+  readonly checkpointIntervalMs: number;
+  readonly logRetentionMs: number;
+  readonly pendingEventsMax: number;
+}
+
+export interface ClusterHooks {
+  /** Fenced or found dead: the outer loop starts a new incarnation. */
+  readonly onEnded: (reason: string) => void;
+}
+
+/** What clients and operators ask of a node here. */
+export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebalance" | "drain">;
+
+export interface ClusterNode {
+  readonly incarnation: number;
+  readonly router: SimIngress;
+  stop(): Promise<void>;
+  /** True when a read of this partition would be served at this very instant: owner, open, lease valid. */
+  isOpen(partition: number): boolean;
+}
+
+export type StartNode = (
+  ports: ClusterPorts,
+  settings: ClusterSettings,
+  hooks: ClusterHooks,
+) => Promise<ClusterNode>;
+
+/** Between an incarnation's end, or a start that failed, and the next start. */
+const RESTART_DELAY_MS = 500;
+const STOP_TIMEOUT_MS = 30_000;
+
+export interface SimNodeOptions {
+  readonly world: SimWorld;
+  readonly machine: SimMachine;
+  readonly settings: ClusterSettings;
+  readonly start: StartNode;
+  readonly portsOf: (life: SimLife) => ClusterPorts;
+}
+
+/** One machine with its node: started, killed, stopped and started again. */
+export class SimNode {
+  readonly machine: SimMachine;
+  readonly #options: SimNodeOptions;
+  /** The incarnation that serves. */
+  current: ClusterNode | null = null;
+  /** All incarnations of the life that runs, ended ones too: none of them may have anything open. */
+  started: ClusterNode[] = [];
+  isStopping = false;
+  starts = 0;
+
+  constructor(options: SimNodeOptions) {
+    this.#options = options;
+    this.machine = options.machine;
+  }
+
+  get life(): SimLife | null {
+    return this.machine.life;
+  }
+
+  boot(): void {
+    if (this.machine.life !== null) return;
+    const life = this.machine.boot();
+    this.current = null;
+    this.started = [];
+    this.isStopping = false;
+    life.onDeath.push(() => {
+      this.current = null;
+      this.started = [];
+    });
+    life.later(0, () => this.#start(life));
+  }
+
+  kill(): void {
+    this.machine.life?.kill();
+    // A machine that comes back is not frozen.
+    this.machine.resume();
+  }
+
+  /** SIGTERM: stops in order, then ends; killed when that takes too long. */
+  leave(): void {
+    const { life } = this;
+    if (life === null || this.isStopping) return;
+    this.isStopping = true;
+    this.#options.world.trace("leave", this.machine.index);
+    life.timers.after(STOP_TIMEOUT_MS, () => life.kill());
+    life.run(() => {
+      if (this.current === null) life.kill();
+      else
+        this.current.stop().then(
+          () => life.kill(),
+          () => life.kill(),
+        );
+    });
+  }
+
+  #start(life: SimLife): void {
+    const { settings, portsOf, world } = this.#options;
+    let isEnded = false;
+    const restart = (): void => {
+      if (isEnded) return;
+      isEnded = true;
+      this.current = null;
+      if (this.isStopping) return;
+      life.timers.after(RESTART_DELAY_MS, () => this.#start(life));
+    };
+    this.starts++;
+    const onEnded = (reason: string): void => {
+      world.trace("ended", this.machine.index, this.starts);
+      world.note(`node ${this.machine.index} ended: ${reason}`);
+      restart();
+    };
+    this.#options.start(portsOf(life), settings, { onEnded }).then(
+      (node) => {
+        world.trace("serving", this.machine.index, node.incarnation);
+        this.started.push(node);
+        if (!isEnded) this.current = node;
+      },
+      (error: unknown) => {
+        world.trace("start failed", this.machine.index);
+        this.#judge(error);
+        restart();
+      },
+    );
+  }
+
+  /** A start may fail because a store does not answer, and for no other reason. */
+  #judge(error: unknown): void {
+    const { world } = this.#options;
+    if (error instanceof CatchallError) {
+      world.note(`node ${this.machine.index} could not start: ${error.code} ${error.message}`);
+      if (error.code === "log_damaged" || error.code === "checkpoint_damaged") {
+        world.fail("I16", `Node ${this.machine.index} cannot restore: ${error.message}`);
+      }
+      return;
+    }
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    world.fail("assertion", `Node ${this.machine.index} could not start: ${text}`);
+  }
+}

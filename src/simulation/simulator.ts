@@ -1,0 +1,280 @@
+/**
+ * One run of a simulated cluster from a seed: faults for a while, then healing within a bound, then a restart of all
+ * nodes at once, and the counts read on every node.
+ * Invariant: equal seeds and options give equal traces. `failures` empty means that no promise was seen broken.
+ */
+
+import { DEFAULT_RULE } from "../model/status.ts";
+import { type Logger, SILENT_LOGGER } from "../runtime/logger.ts";
+import { LogChecker } from "./checkers/log-checker.ts";
+import { OpenChecker } from "./checkers/open-checker.ts";
+import { TableChecker } from "./checkers/table-checker.ts";
+import { FaultDriver, type SimCluster } from "./fault-driver.ts";
+import { DEFAULT_PLAN_OPTIONS, drawPlan, type FaultPlan, type PlanOptions } from "./fault-plan.ts";
+import { EVENT_KINDS, Oracle } from "./oracle.ts";
+import { SimCheckpointStore } from "./sim-checkpoint-store.ts";
+import { SimControlStore } from "./sim-control-store.ts";
+import { type SimLife, SimMachine } from "./sim-life.ts";
+import { SimMetrics } from "./sim-metrics.ts";
+import { type ClusterPorts, type ClusterSettings, SimNode, type StartNode } from "./sim-node.ts";
+import { SimNodeLogs } from "./sim-node-logs.ts";
+import { SimNetwork } from "./sim-transport.ts";
+import { type Drain, type SimFailure, SimWorld } from "./sim-world.ts";
+import { historyOf } from "./store-history.ts";
+import { Workload } from "./workload.ts";
+
+export interface SimulationOptions {
+  readonly start: StartNode;
+  /** `setImmediate` of the caller. */
+  readonly drain: Drain;
+  readonly plan?: PlanOptions;
+  /** Keeps what nodes log, for a report. */
+  readonly isVerbose?: boolean;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly plan: FaultPlan;
+  readonly traceHash: string;
+  readonly failures: readonly SimFailure[];
+  readonly statistics: Readonly<Record<string, number>>;
+  /** The last steps, oldest first, and what nodes said. */
+  readonly trace: readonly string[];
+  readonly notes: readonly string[];
+}
+
+const POLL_MS = 1000;
+const FINAL_READ_TRIES = 20;
+
+/** Runs one seed. Never rejects for a fault of the product: that is a failure in the result. */
+export async function simulate(
+  seed: number,
+  options: SimulationOptions,
+): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, options);
+  await simulation.run();
+  return simulation.result();
+}
+
+class Simulation {
+  readonly #world: SimWorld;
+  readonly #plan: FaultPlan;
+  readonly #options: SimulationOptions;
+  readonly #cluster: SimCluster;
+  readonly #logChecker: LogChecker;
+  readonly #tableChecker: TableChecker;
+  readonly #openChecker: OpenChecker;
+  readonly #oracle: Oracle;
+  readonly #workload: Workload;
+  readonly #faults: FaultDriver;
+  #healedAfterMs = 0;
+
+  constructor(seed: number, options: SimulationOptions) {
+    const world = new SimWorld(seed, options.drain);
+    const plan = drawPlan(seed, options.plan ?? DEFAULT_PLAN_OPTIONS);
+    const nodes: SimNode[] = [];
+    this.#world = world;
+    this.#plan = plan;
+    this.#options = options;
+    this.#openChecker = new OpenChecker(world, nodes, plan.partitions);
+    this.#logChecker = new LogChecker(world);
+    this.#tableChecker = new TableChecker({
+      world,
+      logs: this.#logChecker,
+      openOf: (incarnation) => this.#openChecker.openOf(incarnation),
+    });
+    const history = historyOf([this.#logChecker, this.#tableChecker]);
+    this.#cluster = {
+      world,
+      plan,
+      nodes,
+      logs: new SimNodeLogs(world, plan.log, history),
+      control: new SimControlStore(world, plan.control, history),
+      checkpoints: new SimCheckpointStore(world, plan.checkpoints, history),
+      network: new SimNetwork(world, plan.network),
+    };
+    for (const [index, clock] of plan.clocks.entries()) {
+      nodes.push(this.#createNode(new SimMachine(world, index, clock)));
+    }
+    this.#oracle = new Oracle(world);
+    this.#workload = new Workload({ world, plan, nodes, oracle: this.#oracle });
+    this.#faults = new FaultDriver(this.#cluster);
+  }
+
+  async run(): Promise<void> {
+    const world = this.#world;
+    world.afterEvent = () => this.#openChecker.check();
+    const hasFailed = (): boolean => world.failures.length > 0;
+    this.#faults.start();
+    this.#workload.start();
+    await world.run(this.#plan.faultsMs, hasFailed);
+    if (hasFailed()) return;
+    this.#faults.heal();
+    const healedMs = world.nowMs;
+    // Clients go on while it heals, then stop; then nothing may be left waiting.
+    if (!(await this.#until("partitions are open", () => this.#areAllServing()))) return;
+    this.#healedAfterMs = world.nowMs - healedMs;
+    this.#workload.end();
+    if (!(await this.#until("requests are answered", () => this.#oracle.outstanding === 0))) return;
+    await this.#checkCounts();
+    if (hasFailed()) return;
+    this.#faults.restartAll();
+    if (!(await this.#until("partitions are open again", () => this.#areAllServing()))) return;
+    await this.#checkCounts();
+  }
+
+  result(): SimulationResult {
+    const world = this.#world;
+    const statistics: Record<string, number> = {
+      virtualMs: Math.round(world.nowMs),
+      events: world.instant,
+      acknowledged: this.#oracle.acknowledged,
+      maybe: this.#oracle.maybe,
+      refused: this.#oracle.refused,
+      reads: this.#oracle.reads,
+      domains: this.#plan.domains,
+      exactDomains: this.#oracle.exactDomains,
+      entries: this.#logChecker.entries,
+      tableChanges: this.#tableChecker.changes,
+      ownerChanges: this.#tableChecker.moves,
+      deaths: this.#tableChecker.deaths,
+      starts: this.#cluster.nodes.reduce((sum, node) => sum + node.starts, 0),
+      healedAfterMs: Math.round(this.#healedAfterMs),
+    };
+    for (const [family, count] of this.#faults.injected) statistics[`fault ${family}`] = count;
+    for (const [code, count] of this.#workload.errors) statistics[`error ${code}`] = count;
+    return {
+      seed: world.seed,
+      plan: this.#plan,
+      traceHash: world.traceHash,
+      failures: world.failures,
+      statistics,
+      trace: world.recentTrace(),
+      notes: world.notes,
+    };
+  }
+
+  #areAllServing(): boolean {
+    return (
+      this.#faults.joined.every((node) => node.current !== null) && this.#openChecker.areAllOpen
+    );
+  }
+
+  /** I20: runs on until it holds; a failure when the bound passes first. */
+  async #until(what: string, holds: () => boolean): Promise<boolean> {
+    const world = this.#world;
+    const endMs = world.nowMs + this.#plan.healMs;
+    while (!holds()) {
+      if (world.failures.length > 0) return false;
+      if (world.nowMs >= endMs) {
+        world.fail("I20", `Not within ${this.#plan.healMs} ms: ${what}; ${this.#describe()}`);
+        return false;
+      }
+      await world.run(world.nowMs + POLL_MS, () => world.failures.length > 0);
+    }
+    return world.failures.length === 0;
+  }
+
+  #describe(): string {
+    const closed: number[] = [];
+    for (let p = 0; p < this.#plan.partitions; p++) {
+      if (this.#openChecker.openIn(p).length !== 1) closed.push(p);
+    }
+    const down = this.#faults.joined.filter((node) => node.current === null);
+    const names = down.map((node) => `n${node.machine.index}`);
+    const { outstanding } = this.#oracle;
+    return `closed ${closed.join()}; not serving ${names.join()}; outstanding ${outstanding}`;
+  }
+
+  /** Every domain, on every node, against the clients' history and against the logs. */
+  async #checkCounts(): Promise<void> {
+    for (const node of this.#faults.joined) {
+      let tries = 0;
+      let isDone = false;
+      while (!isDone && tries < FINAL_READ_TRIES && this.#world.failures.length === 0) {
+        tries++;
+        isDone = await this.#readAll(node);
+      }
+      if (!isDone) this.#world.fail("I20", `Reads on n${node.machine.index} are not answered`);
+    }
+  }
+
+  async #readAll(node: SimNode): Promise<boolean> {
+    const { domains } = this.#workload;
+    const where = `n${node.machine.index}`;
+    let left = domains.length;
+    let hasFailed = false;
+    for (const domain of domains) {
+      this.#workload.read(
+        [domain],
+        node,
+        (status) => {
+          left--;
+          for (const kind of EVENT_KINDS) {
+            const value = kind === 0 ? status.delivered : status.bounced;
+            this.#oracle.checkFinal(domain, kind, value, where);
+            const logged = this.#logChecker.countOf(domain, kind);
+            if (logged === value) continue;
+            this.#world.fail("I4", `${domain} is ${value} on ${where}, the logs say ${logged}`);
+          }
+        },
+        () => {
+          hasFailed = true;
+        },
+      );
+    }
+    const endMs = this.#world.nowMs + POLL_MS * 10;
+    await this.#world.run(endMs, () => left === 0 || this.#world.failures.length > 0);
+    return left === 0 && !hasFailed;
+  }
+
+  #createNode(machine: SimMachine): SimNode {
+    const { start } = this.#options;
+    const settings = this.#settings(`n${machine.index}`);
+    const portsOf = (life: SimLife): ClusterPorts => this.#ports(life);
+    return new SimNode({ world: this.#world, machine, settings, start, portsOf });
+  }
+
+  #settings(nodeId: string): ClusterSettings {
+    const plan = this.#plan;
+    return {
+      nodeId,
+      clusterName: "simulated",
+      partitions: plan.partitions,
+      initialRule: DEFAULT_RULE,
+      leaseTtlMs: plan.leaseTtlMs,
+      expectNodes: plan.expectNodes,
+      autoRebalance: plan.autoRebalance,
+      idempotencyWindowMs: 600_000,
+      idempotencyKeysMax: 100_000,
+      checkpointIntervalMs: plan.checkpointIntervalMs,
+      logRetentionMs: plan.logRetentionMs,
+      pendingEventsMax: 10_000,
+    };
+  }
+
+  #ports(life: SimLife): ClusterPorts {
+    const { logs, control, checkpoints, network } = this.#cluster;
+    const { index } = life.machine;
+    return {
+      clock: life.machine.clock,
+      timers: life.timers,
+      random: this.#world.random(`node/${index}/${life.number}/${this.#world.instant}`),
+      logger: this.#options.isVerbose === true ? this.#logger(index) : SILENT_LOGGER,
+      metrics: new SimMetrics(),
+      log: logs.connect(life),
+      control: control.connect(life),
+      checkpoints: checkpoints.connect(life),
+      connect: (incarnation) => network.connect(life, incarnation),
+    };
+  }
+
+  #logger(index: number): Logger {
+    const note = (level: string) => (fields: Readonly<Record<string, unknown>>, text: string) => {
+      const { err, ...rest } = fields;
+      const error = err instanceof Error ? `: ${err.message}` : "";
+      this.#world.note(`n${index} ${level} ${text}${error} ${JSON.stringify(rest)}`);
+    };
+    return { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * Clients: events with and without ids through any node, tries again over another node, reads and lookups. They come
+ * when they come (open loop), whatever the cluster does, and tell the oracle what they were answered.
+ */
+
+import { type DomainName, DomainParser } from "../model/domain-name.ts";
+import { CatchallError } from "../model/errors.ts";
+import { BOUNCED, DELIVERED } from "../model/event.ts";
+import {
+  type DomainStatus,
+  type EventOutcome,
+  type EventReply,
+  REPLAYED,
+} from "../router/ingress.ts";
+import type { FaultPlan } from "./fault-plan.ts";
+import type { Oracle, OracleEvent } from "./oracle.ts";
+import type { SimLife } from "./sim-life.ts";
+import type { ClusterNode, SimNode } from "./sim-node.ts";
+import type { SimRandom } from "./sim-random.ts";
+import type { SimWorld } from "./sim-world.ts";
+
+/** Tries of one event; an id is tried again within a minute, far inside the window. */
+const TRIES_MAX = 4;
+const RETRY_MAX_MS = 10_000;
+const LOOKUP_DOMAINS = 5;
+
+export interface WorkloadOptions {
+  readonly world: SimWorld;
+  readonly plan: FaultPlan;
+  readonly nodes: readonly SimNode[];
+  readonly oracle: Oracle;
+}
+
+export class Workload {
+  readonly #world: SimWorld;
+  readonly #plan: FaultPlan;
+  readonly #nodes: readonly SimNode[];
+  readonly #oracle: Oracle;
+  readonly #random: SimRandom;
+  readonly #parser: DomainParser = new DomainParser();
+  readonly #domains: readonly DomainName[];
+  /** Tries in the hands of a life: unknown when it dies. */
+  readonly #tries: Map<SimLife, Set<Try>> = new Map();
+  readonly errors: Map<string, number> = new Map();
+  #isEnded = false;
+  #ids = 0;
+
+  constructor({ world, plan, nodes, oracle }: WorkloadOptions) {
+    this.#world = world;
+    this.#plan = plan;
+    this.#nodes = nodes;
+    this.#oracle = oracle;
+    this.#random = world.random("workload");
+    this.#domains = Array.from({ length: plan.domains }, (_, i) => this.#nameOf(`d${i}.example`));
+  }
+
+  start(): void {
+    this.#world.after(this.#random.exponential(this.#plan.clientGapMs), () => {
+      if (this.#isEnded) return;
+      this.#operate();
+      this.start();
+    });
+  }
+
+  /** No new operations; tries again end as well. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  #operate(): void {
+    if (this.#random.chance(this.#plan.reads)) {
+      const isLookup = this.#random.chance(0.2);
+      const count = isLookup ? LOOKUP_DOMAINS : 1;
+      const domains = Array.from({ length: count }, () => this.#pickDomain());
+      this.read([...new Set(domains)]);
+      return;
+    }
+    const isKeyed = this.#random.chance(this.#plan.keyed);
+    const kind = this.#random.chance(0.8) ? DELIVERED : BOUNCED;
+    const count = this.#random.chance(0.8) ? 1 : 1 + this.#random.below(50);
+    const eventId = isKeyed ? `id-${++this.#ids}` : null;
+    const event = this.#oracle.event(this.#pickDomain(), kind, count, eventId);
+    this.#try(event);
+    // A client that sends twice without waiting.
+    if (isKeyed && this.#random.chance(0.2)) this.#try(event);
+  }
+
+  #try(event: OracleEvent): void {
+    const node = this.#pickNode();
+    const life = node?.life ?? null;
+    if (node === null || life === null) return;
+    // A request that reaches nobody was never sent.
+    life.run(() => {
+      const { current } = node;
+      if (current !== null) this.#submit(event, current, life);
+    });
+  }
+
+  #submit(event: OracleEvent, node: ClusterNode, life: SimLife): void {
+    const attempt = new Try((outcome) => {
+      this.#tries.get(life)?.delete(attempt);
+      this.#settled(event, outcome);
+    });
+    this.#triesOf(life).add(attempt);
+    this.#oracle.sent(event);
+    if (this.#parser.parseText(event.domain, false) !== null) return;
+    node.router.submit(this.#parser, event.kind, event.count, event.eventId, attempt, 0);
+  }
+
+  #settled(event: OracleEvent, outcome: EventOutcome | null): void {
+    if (outcome === null) this.#oracle.unknown(event);
+    else if (!(outcome instanceof CatchallError)) this.#oracle.acked(event, outcome === REPLAYED);
+    else {
+      this.#count(outcome.code);
+      if (outcome.effect === "unknown") this.#oracle.unknown(event);
+      else this.#oracle.none(event);
+    }
+    const isError = outcome === null || outcome instanceof CatchallError;
+    const isDuplicate = !isError && this.#random.chance(0.2);
+    if (event.eventId === null || this.#isEnded || event.tries >= TRIES_MAX) return;
+    if (!isError && !isDuplicate) return;
+    this.#world.after(this.#random.unit() * RETRY_MAX_MS, () => {
+      if (!this.#isEnded) this.#try(event);
+    });
+  }
+
+  /** Reads through a random node, or the one given; `check` sees what was answered. */
+  read(
+    domains: readonly DomainName[],
+    through: SimNode | null = null,
+    check: (status: DomainStatus) => void = () => undefined,
+    failed: () => void = () => undefined,
+  ): void {
+    const node = through ?? this.#pickNode();
+    node?.life?.run(() => {
+      const { current } = node;
+      if (current === null) {
+        failed();
+        return;
+      }
+      const marks = domains.map((domain) => this.#oracle.readBegins(domain));
+      const asked =
+        domains.length === 1
+          ? current.router.status(domains[0] as DomainName).then((status) => [status])
+          : current.router.statuses(domains);
+      asked.then(
+        (statuses) => {
+          for (const [i, mark] of marks.entries()) {
+            const status = statuses[i] as DomainStatus;
+            this.#oracle.readEnds(mark, status.delivered, status.bounced, `n${node.machine.index}`);
+            check(status);
+          }
+        },
+        (error: unknown) => {
+          this.#count(error instanceof CatchallError ? `read ${error.code}` : String(error));
+          if (!(error instanceof CatchallError)) node.life?.crash(error);
+          failed();
+        },
+      );
+    });
+  }
+
+  get domains(): readonly DomainName[] {
+    return this.#domains;
+  }
+
+  #triesOf(life: SimLife): Set<Try> {
+    let tries = this.#tries.get(life);
+    if (tries === undefined) {
+      const created = new Set<Try>();
+      tries = created;
+      this.#tries.set(life, tries);
+      life.onDeath.push(() => {
+        for (const attempt of [...created]) attempt.broken();
+        this.#tries.delete(life);
+      });
+    }
+    return tries;
+  }
+
+  #pickNode(): SimNode | null {
+    const serving = this.#nodes.filter((node) => node.current !== null);
+    return serving.length === 0 ? null : this.#random.pick(serving);
+  }
+
+  #pickDomain(): DomainName {
+    const { length } = this.#domains;
+    const unit = this.#random.unit();
+    const index = Math.floor((this.#plan.isSkewed ? unit ** 3 : unit) * length);
+    return this.#domains[index] as DomainName;
+  }
+
+  #nameOf(text: string): DomainName {
+    this.#parser.parseText(text, false);
+    return this.#parser.name();
+  }
+
+  #count(code: string): void {
+    this.errors.set(code, (this.errors.get(code) ?? 0) + 1);
+  }
+}
+
+/** One try at one node; settled once, by the node or by its death (null). */
+class Try implements EventReply {
+  readonly #done: (outcome: EventOutcome | null) => void;
+  #isDone = false;
+
+  constructor(done: (outcome: EventOutcome | null) => void) {
+    this.#done = done;
+  }
+
+  settled(_index: number, outcome: EventOutcome): void {
+    this.#settle(outcome);
+  }
+
+  broken(): void {
+    if (!this.#isDone) this.#settle(null);
+  }
+
+  #settle(outcome: EventOutcome | null): void {
+    if (this.#isDone) throw new Error("An event was settled twice");
+    this.#isDone = true;
+    this.#done(outcome);
+  }
+}

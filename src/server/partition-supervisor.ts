@@ -1,0 +1,385 @@
+/**
+ * Makes this node's partitions what the control table says: opens what it owns, warms what is to move here, releases
+ * what is to move away (design sections 6 and 7).
+ *
+ * Workflow of a move, here as target: checkpoint → the owner's log so far → ask for the release when close → the table
+ * says that it is ours → the rest of the log → CLAIM → open. As owner: close in one tick → RELEASE → the table.
+ * Safety: a partition is opened only after its whole lineage was replayed and CLAIM is durable; it is closed before
+ * RELEASE is appended, and only RELEASE lets this node give it away in the table (I10, I11, I12).
+ */
+
+import type { ConfirmedCheckpoint } from "../checkpoint/checkpointer.ts";
+import type { GroupCommit } from "../commit/group-commit.ts";
+import { clearLineage, dropMove, finishMove } from "../control-plane/table-changes.ts";
+import { CatchallError } from "../model/errors.ts";
+import {
+  type ControlTable,
+  NOBODY,
+  type PartitionAssignment,
+  type TableVersion,
+} from "../model/ownership.ts";
+import { appendMark } from "../partition/mark-section.ts";
+import type { PartitionActor } from "../partition/partition-actor.ts";
+import type { PartitionHost } from "../partition/partition-host.ts";
+import type { PartitionState } from "../partition/partition-state.ts";
+import type { RecoveryReport, RecoveryTask } from "../partition/recovery.ts";
+import type { ReplayReport, ReplayTask } from "../partition/replay.ts";
+import { SECTION_CLAIM, SECTION_RELEASE, SECTION_RULE } from "../partition/section-codec.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Timers } from "../runtime/timers.ts";
+import type { LogFloors } from "./log-floors.ts";
+
+/** A target asks for the release once a round of catching up takes no longer than this. */
+const WARM_GAP_MS = 20;
+/** Between two rounds of a move that waits for its owner. */
+const WARM_PAUSE_MS = 50;
+/** A move that is not done by then is dropped by its target. */
+const WARM_MS_MAX = 120_000;
+/** Until what could not be opened is tried again. */
+const OPEN_RETRY_MS = 500;
+/** Until the control store is asked again to give a released partition away. */
+const TABLE_RETRY_MS = 200;
+
+export interface TableSource {
+  /** Null before the first table was read. */
+  readonly current: TableVersion | null;
+  /** Applies a change under compare-and-set; resolves to the table that then holds. Rejects when the store is away. */
+  change(change: (table: ControlTable) => ControlTable | null): Promise<TableVersion>;
+  /** Reads the newest table. Rejects when the store is away. */
+  refresh(): Promise<unknown>;
+  onChange(listener: (version: TableVersion) => void): () => void;
+}
+
+export interface OwnershipPeers {
+  /** Last committed sequence of a living incarnation's log. */
+  committedSequence(incarnation: number): Promise<number>;
+  /** Asks the owner to release a partition to this node; resolves when the table says so. */
+  askRelease(incarnation: number, release: ReleaseRequest): Promise<void>;
+}
+
+export interface ReleaseRequest {
+  readonly partition: number;
+  /** Epoch of the owner that is asked. */
+  readonly epoch: number;
+  /** Incarnation that asks. */
+  readonly to: number;
+}
+
+export interface PartitionSupervisorOptions {
+  readonly self: number;
+  readonly host: PartitionHost;
+  readonly commit: GroupCommit;
+  readonly table: TableSource;
+  readonly peers: OwnershipPeers;
+  readonly floors: LogFloors;
+  readonly createState: (partition: number) => PartitionState;
+  readonly createActor: (state: PartitionState, epoch: number) => PartitionActor;
+  readonly recover: (tasks: readonly RecoveryTask[]) => Promise<RecoveryReport>;
+  readonly replay: (tasks: readonly ReplayTask[]) => Promise<ReplayReport>;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  readonly observer: { handoff(result: "done" | "dropped" | "failed"): void };
+  /** The table says that another node owns what is open here: this incarnation is over. */
+  readonly onFenced: (reason: string) => void;
+}
+
+type Slot =
+  | { readonly kind: "opening"; readonly epoch: number }
+  | { readonly kind: "warming"; readonly epoch: number }
+  | { readonly kind: "open"; readonly epoch: number; readonly actor: PartitionActor }
+  | { readonly kind: "releasing"; readonly epoch: number; readonly done: Promise<void> }
+  /** RELEASE is durable; the table does not show it yet. */
+  | { readonly kind: "released"; readonly epoch: number; readonly state: PartitionState };
+
+export class PartitionSupervisor {
+  readonly #options: PartitionSupervisorOptions;
+  readonly #slots: Map<number, Slot> = new Map();
+  #stopListening: () => void = () => undefined;
+  #isEnded = false;
+  #ruleTask: { readonly revision: number; readonly done: Promise<void> } | null = null;
+  /** Why partitions of this node are not open, for `/readyz`; null when none failed. */
+  openFailure: string | null = null;
+
+  constructor(options: PartitionSupervisorOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#stopListening = this.#options.table.onChange(() => this.step());
+    this.step();
+  }
+
+  /** Nothing is opened or warmed any more. What is open stays open until the node ends. */
+  end(): void {
+    this.#isEnded = true;
+    this.#stopListening();
+  }
+
+  /** Partitions by what this node does with them, for metrics and the operators' view. */
+  stateOf(partition: number): Slot["kind"] | null {
+    return this.#slots.get(partition)?.kind ?? null;
+  }
+
+  /** Looks at the newest table and starts what is due. */
+  step(): void {
+    const table = this.#options.table.current?.table;
+    if (this.#isEnded || table === undefined) return;
+    const due: number[] = [];
+    for (const [partition, assignment] of table.partitions.entries()) {
+      if (assignment.owner === this.#options.self) {
+        if (this.#isDueToOpen(partition, assignment)) due.push(partition);
+      } else {
+        this.#lookAtForeign(partition, assignment);
+      }
+    }
+    if (due.length > 0) void this.#openAll(due, table);
+    this.#keepRule(table);
+  }
+
+  /** Gives a partition away, as the target asked. Errors: `not_owner` when the table does not say so. */
+  async release(request: ReleaseRequest): Promise<void> {
+    const { partition, epoch, to } = request;
+    const slot = this.#slots.get(partition);
+    if (slot?.kind === "releasing" && slot.epoch === epoch) return slot.done;
+    const assignment = this.#assignmentOf(partition);
+    const isAgreed =
+      assignment?.owner === this.#options.self &&
+      assignment.epoch === epoch &&
+      assignment.moveTo === to;
+    if (slot?.kind !== "open" || slot.epoch !== epoch || !isAgreed) {
+      throw new CatchallError("not_owner", `Partition ${partition} is not to move from here`);
+    }
+    const done = this.#release(partition, slot);
+    this.#slots.set(partition, { kind: "releasing", epoch, done });
+    return done;
+  }
+
+  /** A checkpoint is durable: the table may forget the lineage behind it, the log what nobody needs. */
+  async confirmed(checkpoint: ConfirmedCheckpoint): Promise<void> {
+    const { self, table, floors } = this.#options;
+    const covered = checkpoint.manifests.map(({ partition, watermark }) => {
+      floors.covered(partition, watermark.epoch, watermark.sequence);
+      return { partition, from: self, epoch: watermark.epoch };
+    });
+    const now = table.current?.table;
+    if (now === undefined) return;
+    if (clearLineage(now, covered) !== null) {
+      await table.change((current) => clearLineage(current, covered));
+    }
+    const newest = table.current?.table ?? now;
+    await floors.trim(newest, checkpoint);
+  }
+
+  #isDueToOpen(partition: number, assignment: PartitionAssignment): boolean {
+    const slot = this.#slots.get(partition);
+    if (slot === undefined) return true;
+    if (slot.kind === "released" && assignment.epoch > slot.epoch) {
+      // It came back in a new epoch, and its state never left.
+      this.#slots.set(partition, { kind: "opening", epoch: assignment.epoch });
+      void this.#open(slot.state, assignment.epoch).catch((error) =>
+        this.#openFailed([partition], error),
+      );
+    }
+    return false;
+  }
+
+  #lookAtForeign(partition: number, assignment: PartitionAssignment): void {
+    const slot = this.#slots.get(partition);
+    if (slot === undefined) {
+      const isMoving = assignment.moveTo === this.#options.self && assignment.owner !== NOBODY;
+      if (isMoving) void this.#warm(partition, assignment);
+    } else if (slot.kind === "released") {
+      this.#slots.delete(partition);
+    } else if (slot.kind === "open" && assignment.epoch > slot.epoch) {
+      this.#options.onFenced(`Partition ${partition} was given to incarnation ${assignment.owner}`);
+    }
+  }
+
+  async #openAll(partitions: readonly number[], table: ControlTable): Promise<void> {
+    const tasks = partitions.map((partition) => {
+      const { epoch, lineage } = table.partitions[partition] as PartitionAssignment;
+      this.#slots.set(partition, { kind: "opening", epoch });
+      return { state: this.#options.createState(partition), lineage, epoch };
+    });
+    try {
+      const { lastTimeMs, entries, pages } = await this.#options.recover(tasks);
+      this.#options.commit.raiseTime(lastTimeMs);
+      await Promise.all(tasks.map(({ state, epoch }) => this.#open(state, epoch)));
+      this.openFailure = null;
+      const count = partitions.length;
+      this.#options.logger.info({ partitions: count, entries, pages }, "Partitions opened");
+    } catch (error) {
+      this.#openFailed(partitions, error);
+    }
+  }
+
+  /** `state` holds the whole history: claims it and serves. */
+  async #open(state: PartitionState, epoch: number): Promise<void> {
+    if (this.#isEnded) return;
+    const { partition } = state;
+    const { commit, host, floors, createActor } = this.#options;
+    state.endRecovery();
+    const actor = createActor(state, epoch);
+    const table = this.#options.table.current?.table;
+    const claimed = appendMark(commit, state, epoch, SECTION_CLAIM);
+    // Behind the claim in the same entry: nobody reads the statuses of a rule that has been replaced.
+    const ruled = table === undefined ? undefined : this.#giveRule(actor, table);
+    const sequence = await claimed;
+    await ruled;
+    floors.claimed(partition, epoch, sequence);
+    if (this.#isEnded) return;
+    this.#slots.set(partition, { kind: "open", epoch, actor });
+    host.open(actor);
+  }
+
+  #openFailed(partitions: readonly number[], error: unknown): void {
+    if (this.#isEnded) return;
+    this.openFailure = error instanceof Error ? error.message : String(error);
+    const count = partitions.length;
+    this.#options.logger.error({ err: error, partitions: count }, "Partitions could not be opened");
+    this.#options.timers.after(OPEN_RETRY_MS, () => {
+      for (const partition of partitions) {
+        if (this.#slots.get(partition)?.kind === "opening") this.#slots.delete(partition);
+      }
+      this.step();
+    });
+  }
+
+  async #warm(partition: number, assignment: PartitionAssignment): Promise<void> {
+    const { epoch, owner } = assignment;
+    this.#slots.set(partition, { kind: "warming", epoch });
+    const deadlineMs = this.#options.clock.monotonicMs() + WARM_MS_MAX;
+    try {
+      const isOpen = await this.#moveHere(partition, assignment, deadlineMs);
+      this.#options.observer.handoff(isOpen ? "done" : "dropped");
+      if (!isOpen) this.#slots.delete(partition);
+    } catch (error) {
+      this.#slots.delete(partition);
+      if (this.#isEnded) return;
+      this.#options.observer.handoff("failed");
+      this.#options.logger.warn(
+        { err: error, partition, owner },
+        "A move failed; it is tried again",
+      );
+      this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
+    }
+    if (this.#isEnded || this.#options.clock.monotonicMs() < deadlineMs) return this.step();
+    const late = { partition, from: owner, epoch, to: this.#options.self };
+    await this.#options.table.change((table) => dropMove(table, late)).catch(() => undefined);
+  }
+
+  /** Resolves to false when the table wants something else by now. */
+  async #moveHere(
+    partition: number,
+    { owner, epoch, lineage }: PartitionAssignment,
+    deadlineMs: number,
+  ): Promise<boolean> {
+    const { self, clock, commit, peers, table, createState, recover, replay } = this.#options;
+    const state = createState(partition);
+    const recovered = await recover([{ state, lineage }]);
+    const target = recovered.targets[0];
+    if (target === undefined) throw new CatchallError("internal");
+    let lastTimeMs = recovered.lastTimeMs;
+    let now = this.#assignmentOf(partition);
+    while (now?.owner === owner && now.epoch === epoch && now.moveTo === self) {
+      if (this.#isEnded || clock.monotonicMs() >= deadlineMs) return false;
+      const startedMs = clock.monotonicMs();
+      const endSequence = await peers.committedSequence(owner);
+      const stretches = [{ epoch, incarnation: owner, endSequence }];
+      const round = await replay([{ target, stretches }]);
+      lastTimeMs = Math.max(lastTimeMs, round.lastTimeMs);
+      if (clock.monotonicMs() - startedMs <= WARM_GAP_MS) {
+        await peers.askRelease(owner, { partition, epoch, to: self }).catch(() => this.#pause());
+      }
+      await table.refresh();
+      now = this.#assignmentOf(partition);
+    }
+    if (now?.owner !== self || this.#isEnded) return false;
+    const rest = await replay([{ target, stretches: now.lineage }]);
+    commit.raiseTime(Math.max(lastTimeMs, rest.lastTimeMs));
+    await this.#open(state, now.epoch);
+    return true;
+  }
+
+  async #release(partition: number, slot: Slot & { readonly kind: "open" }): Promise<void> {
+    const { self, host, commit, table } = this.#options;
+    const { actor, epoch } = slot;
+    actor.close();
+    let endSequence: number;
+    try {
+      endSequence = await appendMark(commit, actor.state, epoch, SECTION_RELEASE);
+    } catch (error) {
+      if (error instanceof CatchallError && error.code === "log_full") {
+        actor.reopen();
+        this.#slots.set(partition, slot);
+      }
+      throw error;
+    }
+    host.close(partition);
+    this.#slots.set(partition, { kind: "released", epoch, state: actor.state });
+    const move = { partition, from: self, epoch, endSequence };
+    while (!this.#isEnded) {
+      try {
+        await table.change((current) => finishMove(current, move));
+        return this.step();
+      } catch (error) {
+        this.#options.logger.warn(
+          { err: error, partition },
+          "A release waits for the control store",
+        );
+        await this.#pause(TABLE_RETRY_MS);
+      }
+    }
+  }
+
+  /** Partitions that are open follow the table's rule. */
+  #keepRule(table: ControlTable): void {
+    if (this.#ruleTask?.revision === table.ruleRevision) return;
+    if (!this.#options.host.actors.some((actor) => isBehind(actor, table))) return;
+    this.applyRule().catch((error) => {
+      this.#options.logger.warn({ err: error }, "A rule waits to be applied");
+      if (!this.#isEnded) this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
+    });
+  }
+
+  /** Applies the table's rule to every open partition and works its statuses out. Rejects when that is not certain. */
+  async applyRule(): Promise<void> {
+    const now = this.#options.table.current?.table;
+    if (now === undefined) return;
+    if (this.#ruleTask?.revision === now.ruleRevision) return this.#ruleTask.done;
+    const task = { revision: now.ruleRevision, done: this.#giveRuleToAll(now) };
+    this.#ruleTask = task;
+    task.done.catch(() => {
+      if (this.#ruleTask === task) this.#ruleTask = null;
+    });
+    return task.done;
+  }
+
+  async #giveRuleToAll(table: ControlTable): Promise<void> {
+    const { host } = this.#options;
+    await Promise.all(host.actors.map((actor) => this.#giveRule(actor, table)));
+    await host.settleRule();
+  }
+
+  #giveRule(actor: PartitionActor, table: ControlTable): Promise<void> | undefined {
+    if (!isBehind(actor, table)) return undefined;
+    const { rule, ruleRevision: revision } = table;
+    return actor.change({ kind: SECTION_RULE, rule, revision, by: "operator" });
+  }
+
+  #assignmentOf(partition: number): PartitionAssignment | undefined {
+    return this.#options.table.current?.table.partitions[partition];
+  }
+
+  #pause(ms: number = WARM_PAUSE_MS): Promise<void> {
+    return new Promise((resolve) => {
+      this.#options.timers.after(ms, resolve);
+    });
+  }
+}
+
+function isBehind(actor: PartitionActor, table: ControlTable): boolean {
+  return actor.state.ruleRevision < table.ruleRevision;
+}

@@ -43,7 +43,7 @@ const TABLE_RETRY_MS = 200;
 
 export interface TableSource {
   /** Null before the first table was read. */
-  readonly current: TableVersion | null;
+  current(): TableVersion | null;
   /** Applies a change under compare-and-set; resolves to the table that then holds. Rejects when the store is away. */
   change(change: (table: ControlTable) => ControlTable | null): Promise<TableVersion>;
   /** Reads the newest table. Rejects when the store is away. */
@@ -124,7 +124,7 @@ export class PartitionSupervisor {
 
   /** Looks at the newest table and starts what is due. */
   step(): void {
-    const table = this.#options.table.current?.table;
+    const table = this.#options.table.current()?.table;
     if (this.#isEnded || table === undefined) return;
     const due: number[] = [];
     for (const [partition, assignment] of table.partitions.entries()) {
@@ -163,12 +163,12 @@ export class PartitionSupervisor {
       floors.covered(partition, watermark.epoch, watermark.sequence);
       return { partition, from: self, epoch: watermark.epoch };
     });
-    const now = table.current?.table;
+    const now = table.current()?.table;
     if (now === undefined) return;
     if (clearLineage(now, covered) !== null) {
       await table.change((current) => clearLineage(current, covered));
     }
-    const newest = table.current?.table ?? now;
+    const newest = table.current()?.table ?? now;
     await floors.trim(newest, checkpoint);
   }
 
@@ -222,7 +222,7 @@ export class PartitionSupervisor {
     const { commit, host, floors, createActor } = this.#options;
     state.endRecovery();
     const actor = createActor(state, epoch);
-    const table = this.#options.table.current?.table;
+    const table = this.#options.table.current()?.table;
     const claimed = appendMark(commit, state, epoch, SECTION_CLAIM);
     // Behind the claim in the same entry: nobody reads the statuses of a rule that has been replaced.
     const ruled = table === undefined ? undefined : this.#giveRule(actor, table);
@@ -346,7 +346,7 @@ export class PartitionSupervisor {
 
   /** Applies the table's rule to every open partition and works its statuses out. Rejects when that is not certain. */
   async applyRule(): Promise<void> {
-    const now = this.#options.table.current?.table;
+    const now = this.#options.table.current()?.table;
     if (now === undefined) return;
     if (this.#ruleTask?.revision === now.ruleRevision) return this.#ruleTask.done;
     const task = { revision: now.ruleRevision, done: this.#giveRuleToAll(now) };
@@ -370,7 +370,7 @@ export class PartitionSupervisor {
   }
 
   #assignmentOf(partition: number): PartitionAssignment | undefined {
-    return this.#options.table.current?.table.partitions[partition];
+    return this.#options.table.current()?.table.partitions[partition];
   }
 
   #pause(ms: number = WARM_PAUSE_MS): Promise<void> {

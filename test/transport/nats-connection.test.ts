@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { connectionOptions } from "../../src/transport/nats-connection.ts";
+import { NO_LOGIN, TestNatsServer } from "../support/nats-server.ts";
+
+describe("connectNats", () => {
+  it("says who refuses, without the password", async () => {
+    const locked = await TestNatsServer.start({
+      extra: 'authorization { user: "node", password: "s3cret-a" }',
+    });
+    const wrong = { natsUser: "node", natsPassword: "s3cret-b" };
+    await assert.rejects(locked.connect("x", wrong), (error: Error) => {
+      assert.match(error.message, /refuses these credentials/);
+      assert.doesNotMatch(error.message, /s3cret/);
+      return true;
+    });
+    const right = await locked.connect("x", { natsUser: "node", natsPassword: "s3cret-a" });
+    assert.equal(right.isConnected, true);
+    await right.close();
+    const inUrl = locked.url.replace("//", "//node:s3cret-a@");
+    await (await locked.connect("x", { natsUrl: inUrl })).close();
+    await locked.dispose();
+    const gone = { code: "control_unavailable", message: /nobody listens/ };
+    await assert.rejects(locked.connect("x"), gone);
+  });
+
+  it("reconnects for ever, pings often, and asks for TLS when a server is tls://", async () => {
+    const settings = { ...NO_LOGIN, natsUrl: "tls://a:4222, nats://u%40x:p@b:5222/" };
+    const options = await connectionOptions(settings, "n1.example");
+    assert.deepEqual(options.servers, ["a:4222", "b:5222"]);
+    assert.deepEqual([options.user, options.pass, options.tls], ["u@x", "p", {}]);
+    assert.equal(options.maxReconnectAttempts, -1);
+    assert.equal(options.inboxPrefix, "_INBOX_n1_example");
+    assert.ok((options.pingInterval ?? Infinity) <= 2000);
+    const plain = await connectionOptions({ ...NO_LOGIN, natsUrl: "a", natsTlsCa: "/ca" }, "n");
+    assert.deepEqual(plain.tls, { caFile: "/ca" });
+    const socket = connectionOptions({ ...NO_LOGIN, natsUrl: "wss://a" }, "n");
+    await assert.rejects(socket, { code: "control_unavailable" });
+  });
+});

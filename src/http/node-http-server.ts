@@ -58,6 +58,10 @@ class NodeHttpServer implements HttpServer {
       this.onRequest(exchange, message);
       if (exchange.isLast) this.endedSockets.add(message.socket);
     });
+    // What a client expects beyond "100-continue" is not met, and not refused: RFC 9110 section 10.1.1 leaves it open.
+    this.server.on("checkExpectation", (message, response) => {
+      this.server.emit("request", message, response);
+    });
     this.server.on("clientError", refuseConnection);
     this.server.on("connect", (_message, socket) => refuseConnection(null, socket));
   }
@@ -121,7 +125,8 @@ class NodeHttpServer implements HttpServer {
 function createListener({ bodyDeadlineMs, requestDeadlineMs, tls }: HttpServerOptions): Server {
   const options: ServerOptions = {
     insecureHTTPParser: false,
-    requireHostHeader: true,
+    // Checked here instead, so that the answer is the same as for everything else that is malformed.
+    requireHostHeader: false,
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
     // Only a backstop: the deadlines of the exchange come first and give an answer.

@@ -184,6 +184,18 @@ function describeReplies(fixture: () => HttpServerFixture): void {
     }
     assert.equal(fixture().errors.length, count + 2);
   });
+  it("answers a request without a Host as it answers all that is malformed", async () => {
+    const { status, headers } = await ask(fixture(), "GET / HTTP/1.1\r\nX-A: b\r\n\r\n");
+    assert.equal(status, 400);
+    if (fixture().server.kind === "node") {
+      assert.equal(headers.get("content-type"), "application/problem+json");
+    }
+  });
+  it("takes a request with an expectation that it does not know", async () => {
+    const head = `POST /events HTTP/1.1\r\n${HOST}Content-Length: 5\r\nExpect: 200-maybe\r\n\r\n`;
+    const { status, body } = await ask(fixture(), `${head}hello`);
+    assert.deepEqual([status, body.toString()], [200, "hello"]);
+  });
   it("never lets a header value start another line", async () => {
     const { status, headers } = await ask(fixture(), get("/bad-header"));
     assert.deepEqual([status, headers.has("x-b")], [500, false]);

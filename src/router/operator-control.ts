@@ -15,9 +15,9 @@ export interface OperatorControl {
   /** Makes the rule durable and applies it to every partition; resolves to [from][to] counts. */
   setRule(rule: Rule, by: string): Promise<number[][]>;
   readiness(): Readiness;
-  cluster(): ClusterView;
+  cluster(): ClusterView | Promise<ClusterView>;
   locate(domain: DomainName, hash: number): DomainLocation;
-  rebalance(isDryRun: boolean): RebalancePlan;
+  rebalance(isDryRun: boolean): RebalancePlan | Promise<RebalancePlan>;
   rebalanceProgress(id: string): RebalanceProgress;
-  drain(node: string): RebalancePlan;
+  drain(node: string): RebalancePlan | Promise<RebalancePlan>;
 }

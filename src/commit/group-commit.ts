@@ -21,6 +21,13 @@ import { EntryTime } from "./entry-time.ts";
 /** An entry is closed at this size; one section may be larger than the room left, never larger than this. */
 export const ENTRY_BODY_BYTES_MAX: number = 512 * 1024;
 
+/**
+ * Stragglers (partitions that had nothing in the entry before) do not get an append of their own when the others are
+ * about to follow: every second append would be one of a few events. Turns, not time: on an idle node they are no wait.
+ */
+const STRAGGLER_SHARE = 0.25;
+const PATIENCE_TURNS = 4;
+
 export interface CommittedEntry {
   readonly incarnation: number;
   readonly sequence: number;
@@ -173,8 +180,22 @@ export class GroupCommit {
       this.#appendingSinceMs = null;
       this.#finish({ outcome, sections, entry, crc, eventCount, startedMs });
       this.#isBusy = false;
-      this.#pump();
+      if (this.#isWorthWaiting(eventCount)) this.#pumpAfter(PATIENCE_TURNS);
+      else this.#pump();
     });
+  }
+
+  /** True when what is queued is a fraction of what the entry before, just answered, will bring again at once. */
+  #isWorthWaiting(eventsBefore: number): boolean {
+    if (this.#queue.length === 0) return false;
+    const queued = this.#queue.reduce((sum, section) => sum + section.eventCount, 0);
+    return queued < eventsBefore * STRAGGLER_SHARE;
+  }
+
+  /** Whoever enqueues meanwhile starts the entry; else it starts after so many turns. */
+  #pumpAfter(turns: number): void {
+    if (turns === 0) this.#pump();
+    else this.#options.timers.soon(() => this.#pumpAfter(turns - 1));
   }
 
   #append(bytes: Uint8Array): Promise<AppendOutcome> {

@@ -1,6 +1,6 @@
 /**
- * Events on their way to their partition: count into the open sub-batch, flush at the end of the tick, one sub-batch a
- * partition in flight, the next as soon as that has settled.
+ * Events on their way to their partition: count into the open sub-batch, flush when no more come (flush-pacer.ts), one
+ * sub-batch a partition in flight, the next after that has settled.
  * Invariant: at most `pendingEventsMax` events wait; over it an event is refused, with effect none.
  */
 
@@ -11,6 +11,7 @@ import { hashKey128 } from "../model/key-hash.ts";
 import { partitionOf } from "../model/partition-id.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { ForwardBatch } from "./flight.ts";
+import { FlushPacer } from "./flush-pacer.ts";
 import type { EventReply } from "./ingress.ts";
 import { OpenBatch } from "./open-batch.ts";
 
@@ -54,15 +55,15 @@ export class EventRouter {
   readonly #options: EventRouterOptions;
   readonly #lanes: Lane[] = [];
   #dirty: Lane[] = [];
-  #isFlushDue = false;
   #isSweepDue = false;
   #sweeps = 0;
   #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
-  readonly #flush = (): void => this.#flushDirty();
+  readonly #pacer: FlushPacer;
 
   constructor(options: EventRouterOptions) {
     this.#options = options;
+    this.#pacer = new FlushPacer(options.timers, () => this.#flushDirty());
     for (let partition = 0; partition < options.partitions; partition++) {
       const lane: Lane = {
         partition,
@@ -95,6 +96,7 @@ export class EventRouter {
       return;
     }
     this.pendingEvents++;
+    this.#pacer.submitted++;
     const lane = this.#lanes[partitionOf(domain.hash, this.#options.partitions)] as Lane;
     const batch = lane.open;
     if (batch.eventCount === 0) batch.openedSweep = this.#sweeps;
@@ -119,13 +121,10 @@ export class EventRouter {
     lane.isDirty = true;
     this.#dirty.push(lane);
     this.#armSweep();
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    this.#options.timers.soon(this.#flush);
+    this.#pacer.arm();
   }
 
   #flushDirty(): void {
-    this.#isFlushDue = false;
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const lane of dirty) {
@@ -165,8 +164,8 @@ export class EventRouter {
     if (lane.inFlight !== batch) return;
     lane.inFlight = null;
     if (isCommitted) lane.nextSequence++;
-    // A refused sub-batch must not spin: the next one waits for the end of the tick.
-    if (isCommitted) this.#sendNext(lane);
+    // A refused sub-batch must not spin; an open one leaves with what the answers of this one bring.
+    if (isCommitted && lane.closed.length > 0) this.#sendNext(lane);
     else if (lane.open.eventCount > 0 || lane.closed.length > 0) this.#markDirty(lane);
   }
 

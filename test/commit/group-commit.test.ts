@@ -45,6 +45,18 @@ async function openCommit() {
   return { log, clock, commit, failures, told: [] as Told[] };
 }
 
+function holdAppends(log: MemoryNodeLog): () => void {
+  let release: () => void = () => undefined;
+  log.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  return release;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 describe("GroupCommit", () => {
   it("appends what was enqueued in one tick as one entry, in order", async () => {
     const { log, commit, told } = await openCommit();
@@ -82,6 +94,31 @@ describe("GroupCommit", () => {
       told.map((one) => one.entry?.sequence),
       [1, 2, 2],
     );
+  });
+
+  it("lets a straggler ride with those who follow a large entry at once", async () => {
+    const { log, commit, told } = await openCommit();
+    const release = holdAppends(log);
+    for (let i = 0; i < 8; i++) commit.enqueue(section("a", told));
+    await nextTurn();
+    commit.enqueue(section("s", told));
+    release();
+    while (told.length < 8) await Promise.resolve();
+    for (let i = 0; i < 8; i++) commit.enqueue(section("b", told));
+    await commit.drained();
+    assert.equal(told.map((one) => one.name).join(""), "aaaaaaaasbbbbbbbb");
+    assert.equal(log.appends, 2);
+  });
+
+  it("appends a straggler that nobody follows", async () => {
+    const { log, commit, told } = await openCommit();
+    const release = holdAppends(log);
+    for (let i = 0; i < 8; i++) commit.enqueue(section("a", told));
+    await nextTurn();
+    commit.enqueue(section("s", told));
+    release();
+    await commit.drained();
+    assert.equal(told.at(-1)?.entry?.sequence, 2);
   });
 
   it("closes an entry at its size limit", async () => {

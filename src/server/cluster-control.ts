@@ -25,7 +25,6 @@ import {
 } from "../model/ownership.ts";
 import { partitionOf } from "../model/partition-id.ts";
 import type { Rule } from "../model/status.ts";
-import { addTransitions, emptyTransitions } from "../partition/partition-host.ts";
 import type {
   ClusterView,
   DomainLocation,
@@ -33,6 +32,7 @@ import type {
   RebalancePlan,
   RebalanceProgress,
 } from "../router/ingress.ts";
+import type { RuleChange } from "../router/local-answers.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Random } from "../runtime/random.ts";
@@ -51,8 +51,8 @@ export interface NodeView {
 export interface ControlPeers {
   /** What a node, this one included, says about itself; null when it does not answer. */
   nodeView(incarnation: number): Promise<NodeView | null>;
-  /** Has a node apply the rule of this revision; [from][to] counts of its partitions. */
-  applyRule(incarnation: number, revision: number): Promise<number[][]>;
+  /** Has every partition take the rule; [from][to] counts. */
+  applyRule(change: RuleChange): Promise<number[][]>;
 }
 
 export interface ClusterControlOptions {
@@ -78,24 +78,19 @@ export class ClusterControl implements OperatorControl {
     return this.#now().table.rule;
   }
 
-  async setRule(rule: Rule): Promise<number[][]> {
+  async setRule(rule: Rule, by: string): Promise<number[][]> {
     const { table, peers } = this.#options;
     const revision = this.#now().table.ruleRevision + 1;
-    const { table: changed } = await table.change((now) => setRule(now, { rule, revision }));
-    const sum = emptyTransitions();
+    await table.change((now) => setRule(now, { rule, revision }));
     try {
-      const counts = await Promise.all(
-        aliveMembers(changed).map(({ incarnation }) => peers.applyRule(incarnation, revision)),
-      );
-      for (const one of counts) addTransitions(sum, one);
+      return await peers.applyRule({ rule, revision, by });
     } catch (cause) {
       throw new CatchallError(
         "outcome_unknown",
-        "The rule holds, but not every node has said so yet; it reaches each partition before it is read",
+        "The rule holds, but not every partition has said so yet; this goes on until it has",
         { cause },
       );
     }
-    return sum;
   }
 
   readiness(): Readiness {

@@ -25,6 +25,7 @@ import type { PartitionState } from "../partition/partition-state.ts";
 import type { RecoveryReport, RecoveryTask } from "../partition/recovery.ts";
 import type { ReplayReport, ReplayTask } from "../partition/replay.ts";
 import { SECTION_CLAIM, SECTION_RELEASE, SECTION_RULE } from "../partition/section-codec.ts";
+import type { RuleChange } from "../router/local-answers.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
@@ -40,6 +41,9 @@ const WARM_MS_MAX = 120_000;
 const OPEN_RETRY_MS = 500;
 /** Until the control store is asked again to give a released partition away. */
 const TABLE_RETRY_MS = 200;
+
+/** Who changed a rule is in the log of the node that was asked; partitions that follow later name the table. */
+const RULE_AUTHOR = "control table";
 
 export interface TableSource {
   /** Null before the first table was read. */
@@ -77,6 +81,8 @@ export interface PartitionSupervisorOptions {
   readonly createActor: (state: PartitionState, epoch: number) => PartitionActor;
   readonly recover: (tasks: readonly RecoveryTask[]) => Promise<RecoveryReport>;
   readonly replay: (tasks: readonly ReplayTask[]) => Promise<ReplayReport>;
+  /** Appends a rule to every open partition that does not have it. */
+  readonly applyRule: (change: RuleChange) => Promise<unknown>;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -98,7 +104,7 @@ export class PartitionSupervisor {
   readonly #slots: Map<number, Slot> = new Map();
   #stopListening: () => void = () => undefined;
   #isEnded = false;
-  #ruleTask: { readonly revision: number; readonly done: Promise<void> } | null = null;
+  #isRuleDue = false;
   /** Why partitions of this node are not open, for `/readyz`; null when none failed. */
   openFailure: string | null = null;
 
@@ -334,39 +340,26 @@ export class PartitionSupervisor {
     }
   }
 
-  /** Partitions that are open follow the table's rule. */
+  /** Partitions that are open follow the table's rule; tried again until they do. */
   #keepRule(table: ControlTable): void {
-    if (this.#ruleTask?.revision === table.ruleRevision) return;
-    if (!this.#options.host.actors.some((actor) => isBehind(actor, table))) return;
-    this.applyRule().catch((error) => {
-      this.#options.logger.warn({ err: error }, "A rule waits to be applied");
-      if (!this.#isEnded) this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
-    });
-  }
-
-  /** Applies the table's rule to every open partition and works its statuses out. Rejects when that is not certain. */
-  async applyRule(): Promise<void> {
-    const now = this.#options.table.current()?.table;
-    if (now === undefined) return;
-    if (this.#ruleTask?.revision === now.ruleRevision) return this.#ruleTask.done;
-    const task = { revision: now.ruleRevision, done: this.#giveRuleToAll(now) };
-    this.#ruleTask = task;
-    task.done.catch(() => {
-      if (this.#ruleTask === task) this.#ruleTask = null;
-    });
-    return task.done;
-  }
-
-  async #giveRuleToAll(table: ControlTable): Promise<void> {
-    const { host } = this.#options;
-    await Promise.all(host.actors.map((actor) => this.#giveRule(actor, table)));
-    await host.settleRule();
+    if (this.#isRuleDue || !this.#options.host.actors.some((actor) => isBehind(actor, table))) {
+      return;
+    }
+    this.#isRuleDue = true;
+    const { rule, ruleRevision: revision } = table;
+    void this.#options
+      .applyRule({ rule, revision, by: RULE_AUTHOR })
+      .catch((error) => this.#options.logger.warn({ err: error }, "A rule waits to be applied"))
+      .finally(() => {
+        this.#isRuleDue = false;
+        if (!this.#isEnded) this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
+      });
   }
 
   #giveRule(actor: PartitionActor, table: ControlTable): Promise<void> | undefined {
     if (!isBehind(actor, table)) return undefined;
     const { rule, ruleRevision: revision } = table;
-    return actor.change({ kind: SECTION_RULE, rule, revision, by: "operator" });
+    return actor.change({ kind: SECTION_RULE, rule, revision, by: RULE_AUTHOR });
   }
 
   #assignmentOf(partition: number): PartitionAssignment | undefined {

@@ -1,0 +1,93 @@
+/**
+ * What the nodes of a cluster ask each other besides events and readings: how far a log is, the release of a partition,
+ * what a node says about itself. Both ends, so that the questions and their answers stand side by side.
+ */
+
+import { CatchallError } from "../model/errors.ts";
+import type { PeerQuery } from "../router/peer-handler.ts";
+import type { PeerRequests } from "../router/peer-requests.ts";
+import type { ControlPeers, NodeView } from "./cluster-control.ts";
+import type { OwnershipPeers, ReleaseRequest } from "./partition-supervisor.ts";
+
+const COMMITTED_SEQUENCE = "committedSequence";
+const RELEASE = "release";
+const NODE_VIEW = "nodeView";
+
+export interface PeerAnswers {
+  committedSequence(): number;
+  release(request: ReleaseRequest): Promise<void>;
+  nodeView(): NodeView;
+}
+
+/** The answering end, by name of the question. */
+export function peerQueries(answers: PeerAnswers): ReadonlyMap<string, PeerQuery> {
+  return new Map<string, PeerQuery>([
+    [COMMITTED_SEQUENCE, async () => answers.committedSequence()],
+    [NODE_VIEW, async () => answers.nodeView()],
+    [
+      RELEASE,
+      async (body) => {
+        const [partition, epoch, to] = [body["partition"], body["epoch"], body["to"]];
+        if (!isCount(partition) || !isCount(epoch) || !isCount(to)) throw damagedQuestion();
+        await answers.release({ partition, epoch, to });
+        return true;
+      },
+    ],
+  ]);
+}
+
+/** The asking end. */
+export class ClusterPeers implements OwnershipPeers, Pick<ControlPeers, "nodeView"> {
+  readonly #self: number;
+  readonly #requests: PeerRequests;
+  readonly #own: () => NodeView;
+
+  constructor(options: {
+    readonly self: number;
+    readonly requests: PeerRequests;
+    readonly own: () => NodeView;
+  }) {
+    this.#self = options.self;
+    this.#requests = options.requests;
+    this.#own = options.own;
+  }
+
+  async committedSequence(incarnation: number): Promise<number> {
+    const value = await this.#requests.query(incarnation, COMMITTED_SEQUENCE, {});
+    if (!isCount(value)) throw damagedQuestion();
+    return value;
+  }
+
+  async askRelease(incarnation: number, release: ReleaseRequest): Promise<void> {
+    await this.#requests.query(incarnation, RELEASE, { ...release });
+  }
+
+  async nodeView(incarnation: number): Promise<NodeView | null> {
+    if (incarnation === this.#self) return this.#own();
+    try {
+      const value = await this.#requests.query(incarnation, NODE_VIEW, {});
+      return isNodeView(value) ? value : null;
+    } catch {
+      // A node that does not answer is shown without what only it knows.
+      return null;
+    }
+  }
+}
+
+function isNodeView(value: unknown): value is NodeView {
+  const view = value as Partial<NodeView> | null;
+  return (
+    typeof view?.leaseRemainingMs === "number" &&
+    typeof view.walLagEvents === "number" &&
+    typeof view.logSizeBytes === "number" &&
+    Array.isArray(view.states)
+  );
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function damagedQuestion(): CatchallError {
+  return new CatchallError("frame_damaged", "A question between nodes does not have its shape");
+}

@@ -18,13 +18,14 @@ const TAGS: readonly Json[] = [
 ];
 
 const PROBLEM_TEXTS: Readonly<Record<number, string>> = {
-  400: "Bad input; nothing was counted",
+  400: "Bad input, or a malformed request; nothing was counted",
   401: "A valid token is needed",
   403: "Not allowed with this token, from this origin, or without a token",
   404: "No such thing",
   408: "The body did not arrive in time",
   409: "In conflict with another operation",
   413: "The body is over the limit",
+  414: "The URL is over the limit",
   415: "The content type is not supported",
   422: "The Idempotency-Key was used on this domain for another event",
   429: "Too many failed authentications from this address",
@@ -105,7 +106,7 @@ function responsesOf(route: RouteSpec, spec: OperationSpec): Json {
 
 /** What the handler gives and what the gates and the server before it give. */
 function problemStatusesOf(route: RouteSpec, spec: OperationSpec): readonly number[] {
-  const gates = route.role === "open" ? [500] : [401, 403, 429, 500, 503, 504];
+  const gates = route.role === "open" ? [400, 414, 500] : [400, 401, 403, 414, 429, 500, 503, 504];
   return [...new Set([...spec.problems, ...gates])].sort((a, b) => a - b);
 }
 

@@ -68,7 +68,7 @@ export interface PlanOptions {
   readonly override?: Partial<FaultPlan>;
 }
 
-export const DEFAULT_PLAN_OPTIONS: PlanOptions = { faultsMs: 480_000, healMs: 120_000 };
+export const DEFAULT_PLAN_OPTIONS: PlanOptions = { faultsMs: 600_000, healMs: 120_000 };
 
 export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIONS): FaultPlan {
   const random = new SimRandom(seed, "plan");

@@ -27,7 +27,7 @@ import {
 import { NatsKvWatch } from "./nats-kv-watch.ts";
 
 /** One put. Leases are renewed every quarter of their length: a put that waits longer than this is of no use. */
-export const PUT_TIMEOUT_MS = 2000;
+const PUT_TIMEOUT_MS = 2000;
 /** Leases read at once. */
 const PARALLEL_READS_MAX = 32;
 

@@ -32,7 +32,7 @@ import { type LogNames, logNames } from "./jetstream-stream-names.ts";
 import type { AppendOutcome, NodeLog } from "./node-log.ts";
 
 /** One append. The caller sends it again for as long as it holds its lease. */
-export const APPEND_TIMEOUT_MS = 2000;
+const APPEND_TIMEOUT_MS = 2000;
 const CREATE_TRIES_MAX = 4;
 
 export interface JetStreamNodeLogOptions {

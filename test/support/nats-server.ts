@@ -50,7 +50,7 @@ export class TestNatsServer {
   static async start(options: NatsServerOptions = {}): Promise<TestNatsServer> {
     const program = await findNatsServer();
     const root = await mkdtemp(join(tmpdir(), "catchall-nats-"));
-    const [port, monitorPort] = await freePorts();
+    const [port = 0, monitorPort = 0] = await freePorts(2);
     const jetStream =
       options.jetStream === false
         ? ""
@@ -132,8 +132,21 @@ export class TestNatsServer {
   }
 }
 
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
+/** Servers that replicate for one another. They take a few seconds to elect their leaders. */
+export async function startNatsCluster(size: number): Promise<readonly TestNatsServer[]> {
+  const routePorts = await freePorts(size);
+  const routes = routePorts.map((port) => `"nats-route://127.0.0.1:${port}"`).join(", ");
+  const servers = await Promise.all(
+    routePorts.map((port, i) => {
+      const cluster = `cluster { name: test, listen: "127.0.0.1:${port}", routes: [${routes}] }`;
+      return TestNatsServer.start({ extra: `server_name: n${i + 1}\n${cluster}` });
+    }),
+  );
+  return servers;
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
   const ports: number[] = [];
   for (const server of servers) {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -141,7 +154,7 @@ async function freePorts(): Promise<[number, number]> {
     ports.push(typeof address === "object" && address !== null ? address.port : 0);
   }
   for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return [ports[0] as number, ports[1] as number];
+  return ports;
 }
 
 function answers(port: number): Promise<boolean> {

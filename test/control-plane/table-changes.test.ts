@@ -24,7 +24,12 @@ import {
   startMove,
 } from "../../src/control-plane/table-changes.ts";
 import { changeBreach, referencesOf } from "../../src/control-plane/table-check.ts";
-import { type ControlTable, memberOf, NOBODY } from "../../src/model/ownership.ts";
+import {
+  type ControlTable,
+  memberOf,
+  NOBODY,
+  type PartitionAssignment,
+} from "../../src/model/ownership.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { assignedTable, joinedTable, must, withNode } from "../support/table-builder.ts";
 
@@ -371,7 +376,7 @@ describe("all changes together", () => {
           if (after === null) continue;
           assert.equal(changeBreach(table, after), null, next.kind);
           for (const [p, old] of table.partitions.entries()) {
-            const now = after.partitions[p];
+            const now: PartitionAssignment | undefined = after.partitions[p];
             if (now?.owner === old.owner && now.epoch === old.epoch) continue;
             assert.ok(["assign", "end", "leave", "finish"].includes(next.kind), next.kind);
             if (next.kind === "finish") assert.equal(p, next.a % 8);

@@ -44,6 +44,7 @@ export interface ClusterSettings {
   readonly checkpointIntervalMs: number;
   readonly logRetentionMs: number;
   readonly pendingEventsMax: number;
+  readonly log: { readonly kind: string; readonly synced: boolean };
 }
 
 export interface ClusterHooks {
@@ -57,7 +58,7 @@ export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebal
 export interface ClusterNode {
   readonly incarnation: number;
   readonly router: SimIngress;
-  stop(): Promise<void>;
+  stop(timeoutMs: number): Promise<void>;
   /** True when a read of this partition would be served at this very instant: owner, open, lease valid. */
   isOpen(partition: number): boolean;
 }
@@ -70,7 +71,9 @@ export type StartNode = (
 
 /** Between an incarnation's end, or a start that failed, and the next start. */
 const RESTART_DELAY_MS = 500;
-const STOP_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 20_000;
+/** A stop that has not ended so long after its time is killed. */
+const STOP_GRACE_MS = 10_000;
 
 export interface SimNodeOptions {
   readonly world: SimWorld;
@@ -125,11 +128,11 @@ export class SimNode {
     if (life === null || this.isStopping) return;
     this.isStopping = true;
     this.#options.world.trace("leave", this.machine.index);
-    life.timers.after(STOP_TIMEOUT_MS, () => life.kill());
+    life.timers.after(STOP_TIMEOUT_MS + STOP_GRACE_MS, () => life.kill());
     life.run(() => {
       if (this.current === null) life.kill();
       else
-        this.current.stop().then(
+        this.current.stop(STOP_TIMEOUT_MS).then(
           () => life.kill(),
           () => life.kill(),
         );

@@ -250,6 +250,7 @@ class Simulation {
       checkpointIntervalMs: plan.checkpointIntervalMs,
       logRetentionMs: plan.logRetentionMs,
       pendingEventsMax: 10_000,
+      log: { kind: "simulated", synced: true },
     };
   }
 

@@ -1,0 +1,107 @@
+/**
+ * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
+ * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M] [--families kill,pause] [--twice] [--verbose]`.
+ * `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
+ */
+import { performance } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { startClusterNode } from "../src/server/assemble-cluster-node.ts";
+import {
+  DEFAULT_PLAN_OPTIONS,
+  describePlan,
+  FAULT_FAMILIES,
+  type FaultFamily,
+  type PlanOptions,
+} from "../src/simulation/fault-plan.ts";
+import type { StartNode } from "../src/simulation/sim-node.ts";
+import { type SimulationResult, simulate } from "../src/simulation/simulator.ts";
+
+const STACK_LINES = 10;
+
+interface Run {
+  readonly result: SimulationResult;
+  /** What nobody caught. */
+  readonly stray: readonly string[];
+}
+
+const stray: string[] = [];
+
+async function run(seed: number, plan: PlanOptions, isVerbose: boolean): Promise<Run> {
+  stray.length = 0;
+  const start: StartNode = startClusterNode;
+  const result = await simulate(seed, { start, drain: setImmediate, plan, isVerbose });
+  return { result, stray: [...stray] };
+}
+
+function isBad({ result, stray }: Run): boolean {
+  return result.failures.length > 0 || stray.length > 0;
+}
+
+function print({ result, stray }: Run, isVerbose: boolean): void {
+  const { seed, traceHash, failures, statistics, plan } = result;
+  const mark = failures.length + stray.length > 0 ? "FAILED" : "ok";
+  process.stdout.write(`${seed} ${mark} ${traceHash} ${JSON.stringify(statistics)}\n`);
+  for (const { rule, text, atMs } of failures) {
+    process.stdout.write(`  ${rule} at ${atMs} ms: ${text}\n`);
+  }
+  for (const text of stray) process.stdout.write(`  nobody caught: ${text}\n`);
+  if (!isVerbose) return;
+  process.stdout.write(`${describePlan(plan)}\n${result.notes.join("\n")}\n`);
+  process.stdout.write(`last steps:\n${result.trace.join("\n")}\n`);
+}
+
+function planOf(minutes: string | undefined, families: string | undefined): PlanOptions {
+  const faultsMs = minutes === undefined ? DEFAULT_PLAN_OPTIONS.faultsMs : Number(minutes) * 60_000;
+  const plan = { ...DEFAULT_PLAN_OPTIONS, faultsMs };
+  if (families === undefined) return plan;
+  const named = families.split(",").filter((name) => name !== "");
+  const unknown = named.filter((name) => !FAULT_FAMILIES.some((family) => family === name));
+  if (unknown.length > 0) throw new Error(`Not a family of faults: ${unknown.join(", ")}`);
+  return { ...plan, families: named as FaultFamily[] };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: "string", default: "1" },
+      seeds: { type: "string", default: "10" },
+      minutes: { type: "string" },
+      families: { type: "string" },
+      twice: { type: "boolean", default: false },
+      verbose: { type: "boolean", default: false },
+    },
+  });
+  const plan = planOf(values.minutes, values.families);
+  const first = Number(values.seed);
+  const count = Number(values.seeds);
+  // Stacks cost more than the simulation; a verbose run has them.
+  Error.stackTraceLimit = values.verbose ? STACK_LINES : 0;
+  process.on("unhandledRejection", (error) => {
+    stray.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  });
+  const startedMs = performance.now();
+  const startedCpu = process.cpuUsage();
+  let failed = 0;
+  let virtualMs = 0;
+  for (let seed = first; seed < first + count; seed++) {
+    const once = await run(seed, plan, values.verbose);
+    virtualMs += once.result.statistics["virtualMs"] ?? 0;
+    const second = values.twice ? await run(seed, plan, values.verbose) : once;
+    const differs = second.result.traceHash !== once.result.traceHash;
+    if (differs) process.stdout.write(`${seed} FAILED: two runs differ\n`);
+    if (isBad(once) || differs) failed++;
+    if (isBad(once) || values.verbose) print(once, values.verbose);
+  }
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(startedCpu);
+  const cpuSeconds = (user + system) / 1e6;
+  process.stdout.write(
+    `${count} seeds, ${failed} failed; ${(virtualMs / 60_000 / count).toFixed(1)} virtual minutes ` +
+      `a seed; ${seconds.toFixed(1)} s, ${((1000 * cpuSeconds) / count).toFixed(0)} ms of ` +
+      `processor time a seed\n`,
+  );
+  if (failed > 0) process.exitCode = 1;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -61,7 +61,8 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
       end("log_failed");
     };
     const node = await startEmbeddedNode({ config, logger, metrics, onLogFailed });
-    logger.info({ ...node.recovery, incarnation: node.incarnation }, "Recovered");
+    const { pages, entries } = node.recovery;
+    logger.info({ pages, entries, incarnation: node.incarnation }, "Recovered");
     const { server, surface, url } = await listen(config, tokens, node, logger, metrics);
     printBanner(config, url);
     const reason = await ended;

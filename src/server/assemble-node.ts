@@ -10,8 +10,6 @@ import { Checkpointer } from "../checkpoint/checkpointer.ts";
 import { LogTrimmer } from "../checkpoint/log-trimmer.ts";
 import { GroupCommit } from "../commit/group-commit.ts";
 import { CounterTable } from "../counters/counter-table.ts";
-import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
-import { HASH_NAME } from "../model/hash32.ts";
 import type { Rule } from "../model/status.ts";
 import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionActor } from "../partition/partition-actor.ts";
@@ -28,11 +26,9 @@ import type { Random } from "../runtime/random.ts";
 import type { Timers } from "../runtime/timers.ts";
 import { chainSeed } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
-import { checkpointSource } from "./checkpoint-source.ts";
+import { checkpointIdentity, checkpointSource } from "./checkpoint-source.ts";
 import { NodeMetrics } from "./node-metrics.ts";
 import type { ServiceGate } from "./service-gate.ts";
-
-export const CHECKPOINT_FORMAT_VERSION = 1;
 
 export interface NodePorts {
   readonly clock: Clock;
@@ -111,7 +107,13 @@ export async function assembleNode(
     metrics.changed(change);
     router.announce(change);
   };
-  metrics.register({ host, keyBudget, checkpointer, commit, clock: ports.clock, settings });
+  metrics.register({
+    ...{ host, keyBudget, checkpointer, commit, clock: ports.clock },
+    // A node that is alone holds its directory, not a lease.
+    leaseRemainingMs: () => Number.POSITIVE_INFINITY,
+    epoch: () => settings.incarnation,
+    partitionStates: () => new Map([["open", host.actors.length]]),
+  });
   return { router, host, commit, checkpointer, recovery };
 }
 
@@ -133,15 +135,6 @@ function createStates(
   });
 }
 
-function identityOf(settings: NodeSettings) {
-  return {
-    formatVersion: CHECKPOINT_FORMAT_VERSION,
-    partitions: settings.partitions,
-    hashName: HASH_NAME,
-    canonicalisationVersion: CANONICALISATION_VERSION,
-  };
-}
-
 async function recoverStates(
   ports: NodePorts,
   settings: NodeSettings,
@@ -153,7 +146,7 @@ async function recoverStates(
     store: ports.checkpoints,
     log: ports.log,
     hasClaims: false,
-    expected: identityOf(settings),
+    expected: checkpointIdentity(settings.partitions),
   });
   for (const state of states) state.endRecovery();
   return report;
@@ -253,7 +246,7 @@ function createCheckpointer(
     sources: () => sources,
     appliedSequence: () => commit.sequence,
     entryTimeMs: () => commit.nowMs(),
-    identity: identityOf(settings),
+    identity: checkpointIdentity(settings.partitions),
     observer: { checkpointed: (durationMs) => metrics.checkpointed(durationMs) },
     confirmed: ({ timeMs, sequence }) => trimmer.confirmed({ timeMs, incarnation, sequence }),
   });

@@ -1,7 +1,22 @@
-/** One open partition as the checkpointer sees it. */
+/** What the checkpointer sees: a node's identity, and each open partition. */
 
+import type { ManifestSet } from "../checkpoint/checkpoint-store.ts";
 import type { CheckpointSource } from "../checkpoint/checkpointer.ts";
+import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
+import { HASH_NAME } from "../model/hash32.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
+
+export const CHECKPOINT_FORMAT_VERSION = 1;
+
+/** What every checkpoint of this version says about itself, and a restore checks. */
+export function checkpointIdentity(partitions: number): Omit<ManifestSet, "timeMs" | "manifests"> {
+  return {
+    formatVersion: CHECKPOINT_FORMAT_VERSION,
+    partitions,
+    hashName: HASH_NAME,
+    canonicalisationVersion: CANONICALISATION_VERSION,
+  };
+}
 
 /** `pruneProducers`: drops rows of producers that are gone; called before the rows are written. */
 export function checkpointSource(

@@ -18,6 +18,8 @@ import {
   SIZE_BOUNDS,
 } from "../runtime/metrics.ts";
 
+const HANDOFFS_HELP = "Planned moves of partitions";
+
 export class NodeMetrics {
   readonly #metrics: Metrics;
   /** By from and to. */
@@ -25,6 +27,7 @@ export class NodeMetrics {
   readonly #commitDuration: Histogram;
   readonly #commitEvents: Histogram;
   readonly #checkpointDuration: Histogram;
+  readonly #forwardEvents: Histogram;
 
   constructor(metrics: Metrics) {
     this.#metrics = metrics;
@@ -38,6 +41,12 @@ export class NodeMetrics {
       "Events in one log entry",
       SIZE_BOUNDS,
     );
+    this.#forwardEvents = metrics.histogram(
+      "forward_batch_events",
+      "Events in one forwarded frame",
+      SIZE_BOUNDS,
+    );
+    metrics.counter("handoffs_total", HANDOFFS_HELP, { result: "done" });
     this.#checkpointDuration = metrics.histogram(
       "checkpoint_duration_seconds",
       "Time to write one checkpoint",
@@ -79,25 +88,37 @@ export class NodeMetrics {
     this.#changes[slot]?.add();
   }
 
+  /** A frame with so many events was sent to another node. */
+  forwarded(events: number): void {
+    this.#forwardEvents.observe(events);
+  }
+
+  /** A planned move of a partition to this node ended. */
+  handoff(result: "done" | "dropped" | "failed"): void {
+    this.#metrics.counter("handoffs_total", HANDOFFS_HELP, { result }).add();
+  }
+
   register(parts: {
     readonly host: PartitionHost;
     readonly keyBudget: KeyBudget;
     readonly checkpointer: Checkpointer;
     readonly commit: GroupCommit;
     readonly clock: Clock;
-    readonly settings: { readonly incarnation: number; readonly partitions: number };
+    readonly leaseRemainingMs: () => number;
+    readonly epoch: () => number;
+    /** How many partitions are in each state here. */
+    readonly partitionStates: () => ReadonlyMap<string, number>;
   }): void {
-    const { host, keyBudget, checkpointer, commit, clock, settings } = parts;
+    const { host, keyBudget, checkpointer, commit, clock } = parts;
     const gauge = this.#metrics.gauge.bind(this.#metrics);
-    // A node that is alone holds its directory, not a lease; it forwards and hands over nothing.
-    gauge("lease_remaining_seconds", "Time left of the lease", () => Number.POSITIVE_INFINITY);
-    this.#metrics.histogram("forward_batch_events", "Events in one forwarded frame", SIZE_BOUNDS);
-    this.#metrics.counter("handoffs_total", "Planned moves of partitions", { result: "done" });
-    gauge("partitions_owned", "Partitions that this node owns", () => host.partitions);
-    gauge("partition_state", "Partitions by state", () => [
-      { labels: { state: "open" }, value: host.partitions },
-    ]);
-    gauge("cluster_epoch", "Epoch of the control table", () => settings.incarnation);
+    gauge("lease_remaining_seconds", "Time left of the lease", () => {
+      return parts.leaseRemainingMs() / 1000;
+    });
+    gauge("partitions_owned", "Partitions that this node owns", () => host.actors.length);
+    gauge("partition_state", "Partitions by state", () => {
+      return [...parts.partitionStates()].map(([state, value]) => ({ labels: { state }, value }));
+    });
+    gauge("cluster_epoch", "Epoch of the control table", parts.epoch);
     gauge("domains", "Domains by status", () => {
       const { byStatus } = host.totals();
       return ([1, 2, 3] as const).map((code) => ({

@@ -128,6 +128,13 @@ export class PartitionSupervisor {
     return this.#slots.get(partition)?.kind ?? null;
   }
 
+  /** How many partitions are in each state. */
+  countsByState(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>([["open", 0]]);
+    for (const { kind } of this.#slots.values()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    return counts;
+  }
+
   /** Looks at the newest table and starts what is due. */
   step(): void {
     const table = this.#options.table.current()?.table;

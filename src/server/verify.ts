@@ -5,9 +5,7 @@
 import { FileCheckpointStore } from "../checkpoint/file-checkpoint-store.ts";
 import { LocalControlStore } from "../control-plane/local-control-store.ts";
 import { CounterTable } from "../counters/counter-table.ts";
-import { CANONICALISATION_VERSION } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
-import { HASH_NAME } from "../model/hash32.ts";
 import { STATUS_NAMES, STATUS_UNSEEN, type StatusName } from "../model/status.ts";
 import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionState } from "../partition/partition-state.ts";
@@ -17,7 +15,7 @@ import { NodeRandom } from "../runtime/node-random.ts";
 import { readOnly } from "../runtime/read-only-disk.ts";
 import { FileNodeLog } from "../wal/file-node-log.ts";
 import { openStoreIdentity } from "../wal/store-identity.ts";
-import { CHECKPOINT_FORMAT_VERSION } from "./assemble-node.ts";
+import { checkpointIdentity } from "./checkpoint-source.ts";
 
 export interface Recount {
   readonly delivered: number;
@@ -58,12 +56,7 @@ export async function verifyDataDirectory(dataDir: string): Promise<VerifiedDire
     store: await FileCheckpointStore.open(disk, { storeId }),
     log,
     hasClaims: false,
-    expected: {
-      formatVersion: CHECKPOINT_FORMAT_VERSION,
-      partitions: table.partitions,
-      hashName: HASH_NAME,
-      canonicalisationVersion: CANONICALISATION_VERSION,
-    },
+    expected: checkpointIdentity(table.partitions),
   });
   for (const state of states) state.endRecovery();
   return { entries: report.entries, domains: recountOf(states) };

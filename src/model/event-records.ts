@@ -104,12 +104,26 @@ function hasOwnFingerprint(bytes: Uint8Array, at: number): boolean {
 
 /** A growing run of records. `clear` keeps the memory. */
 export class RecordWriter {
-  bytes: Uint8Array = new Uint8Array(1024);
+  bytes: Uint8Array;
   length = 0;
   count = 0;
   keyedCount = 0;
   /** Where the last anonymous record of a hash stands, +1; wrong guesses only cost a record more. */
-  readonly #recent: Int32Array = new Int32Array(RECENT_SLOTS);
+  readonly #recent: Int32Array;
+
+  constructor(bytes: Uint8Array = new Uint8Array(1024), recentSlots: number = RECENT_SLOTS) {
+    this.bytes = bytes;
+    this.#recent = new Int32Array(recentSlots);
+  }
+
+  /** Records that were encoded elsewhere and checked; `bytes` are theirs from now on. Not for adding to. */
+  static holding(bytes: Uint8Array, count: number, keyedCount: number): RecordWriter {
+    const records = new RecordWriter(bytes, 0);
+    records.length = bytes.length;
+    records.count = count;
+    records.keyedCount = keyedCount;
+    return records;
+  }
 
   /** Adds an anonymous event; merges it into the record of the same domain and kind when one is near. */
   add(name: Uint8Array, nameLength: number, hash: number, kind: EventKind, count: number): void {

@@ -118,12 +118,13 @@ export class PartitionHost {
     for (const actor of this.#actors) actor.assertReadable();
   }
 
-  totals(): HostTotals {
+  /** Sums over open partitions, all of them by default. */
+  totals(actors: readonly PartitionActor[] = this.#actors): HostTotals {
     const byStatus: [number, number, number, number] = [0, 0, 0, 0];
     let delivered = 0;
     let bounced = 0;
     let tableBytes = 0;
-    for (const { state } of this.#actors) {
+    for (const { state } of actors) {
       const totals = state.table.totals;
       delivered += totals.delivered;
       bounced += totals.bounced;
@@ -135,16 +136,17 @@ export class PartitionHost {
 
   /**
    * Domains in the order of page, then name. Stable under traffic: a domain never changes place.
-   * Resolves to at most `limit` readings and the place to go on, null at the end.
+   * Resolves to at most `limit` readings and the place to go on, null at the end. `pages`: those in [first, end) only.
    */
   async list(
     status: StatusName | null,
     after: ListingPlace | null,
     limit: number,
+    pages: { readonly first: number; readonly end: number } = { first: 0, end: PAGES },
   ): Promise<{ readings: DomainReading[]; next: ListingPlace | null }> {
     const readings: DomainReading[] = [];
     let place = after;
-    for (let page = after?.page ?? 0; page < PAGES; page++) {
+    for (let page = Math.max(pages.first, after?.page ?? 0); page < pages.end; page++) {
       const actor = this.#actorOfPage(page);
       actor.assertReadable();
       for (const { name, entry } of namesOf(actor, page)) {
@@ -161,10 +163,10 @@ export class PartitionHost {
   }
 
   /** [from][to] counts of the domains that would change under `rule`, in slices. */
-  async tryRule(rule: Rule): Promise<number[][]> {
+  async tryRule(rule: Rule, actors: readonly PartitionActor[] = this.#actors): Promise<number[][]> {
     const sum = emptyTransitions();
     let left = ENTRIES_PER_SLICE;
-    for (const actor of this.#actors) {
+    for (const actor of actors) {
       const { state } = actor;
       let start = 0;
       do {

@@ -16,13 +16,14 @@ import {
   type StatusCode,
   type StatusName,
 } from "../model/status.ts";
-import type { DomainReading, PartitionHost } from "../partition/partition-host.ts";
+import type { HostTotals, PartitionHost } from "../partition/partition-host.ts";
 import type { StateChange } from "../partition/partition-state.ts";
 import { SECTION_OVERRIDE, SECTION_RESET } from "../partition/section-codec.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
 import { TurnBudget } from "../runtime/turn-budget.ts";
+import type { ChangeBroadcast } from "./change-broadcast.ts";
 import type { EventRouter } from "./event-router.ts";
 import type {
   ClusterView,
@@ -40,7 +41,9 @@ import type {
   Totals,
 } from "./ingress.ts";
 import { decodeCursor, encodeCursor } from "./listing-cursor.ts";
+import { LocalAnswers } from "./local-answers.ts";
 import type { OperatorControl } from "./operator-control.ts";
+import type { OwnerAnswers, OwnerReading } from "./owner-answers.ts";
 
 /** How long one lookup of many may hold the event loop, ms. */
 const TURN_MS = 4;
@@ -48,6 +51,10 @@ const TURN_MS = 4;
 export interface RouterOptions {
   readonly nodeId: string;
   readonly host: PartitionHost;
+  /** Who answers about domains; absent: this node is alone, its host knows everything. */
+  readonly answers?: OwnerAnswers;
+  /** Carries status changes between nodes; absent: there are no others. */
+  readonly broadcast?: ChangeBroadcast;
   readonly events: EventRouter;
   readonly control: OperatorControl;
   readonly clock: Clock;
@@ -62,12 +69,15 @@ export class Router implements Ingress {
   readonly nodeId: string;
   readonly pendingEventsMax: number;
   readonly #options: RouterOptions;
+  readonly #answers: OwnerAnswers;
   readonly #listeners: Set<(change: StatusChange) => void> = new Set();
 
   constructor(options: RouterOptions) {
     this.#options = options;
     this.nodeId = options.nodeId;
     this.pendingEventsMax = options.pendingEventsMax;
+    this.#answers = options.answers ?? new LocalAnswers(options);
+    options.broadcast?.listen((change) => this.#tell(change));
   }
 
   get pendingEvents(): number {
@@ -86,19 +96,24 @@ export class Router implements Ingress {
   }
 
   async status(domain: DomainName): Promise<DomainStatus> {
-    return this.#view(this.#options.host.read(domain));
+    const found = this.#answers.read(domain);
+    return viewOf(found instanceof Promise ? await found : found);
   }
 
   async statuses(domains: readonly DomainName[]): Promise<DomainStatus[]> {
-    const { host, clock, timers } = this.#options;
+    const { clock, timers } = this.#options;
     const budget = new TurnBudget(clock, TURN_MS);
-    const views: DomainStatus[] = [];
+    const views: (DomainStatus | Promise<DomainStatus>)[] = [];
     for (const domain of domains) {
       // Each reading is of its own turn, checked in that turn, and of a time after the question.
       if (views.length % 4 === 3 && budget.isSpent()) await budget.nextTurn(timers);
-      views.push(this.#view(host.read(domain)));
+      const found = this.#answers.read(domain);
+      const view = found instanceof Promise ? found.then(viewOf) : viewOf(found);
+      // A failure is told by the wait below; until then it is nobody's, and must not end the process.
+      if (view instanceof Promise) view.catch(() => undefined);
+      views.push(view);
     }
-    return views;
+    return Promise.all(views);
   }
 
   async page(query: {
@@ -107,27 +122,17 @@ export class Router implements Ingress {
     readonly limit: number;
   }): Promise<DomainPage> {
     const after = query.cursor === null ? null : decodeCursor(query.cursor);
-    const { readings, next } = await this.#options.host.list(query.status, after, query.limit);
-    return {
-      items: readings.map((reading) => this.#view(reading)),
-      nextCursor: next === null ? null : encodeCursor(next),
-    };
+    const { readings, next } = await this.#answers.list(query.status, after, query.limit);
+    return { items: readings.map(viewOf), nextCursor: next === null ? null : encodeCursor(next) };
   }
 
   async stats(): Promise<Stats> {
-    await this.#options.host.settleRule();
-    this.#options.host.assertReadable();
-    const { delivered, bounced, byStatus } = this.#options.host.totals();
-    const totals: Totals = {
-      domains: {
-        "catch-all": byStatus[STATUS_CATCH_ALL],
-        "not catch-all": byStatus[STATUS_NOT_CATCH_ALL],
-        unknown: byStatus[STATUS_UNKNOWN],
-      },
-      delivered,
-      bounced,
-    };
-    return { ...totals, nodes: [{ ...totals, node: this.nodeId }], asOf: this.#now() };
+    const nodes = (await this.#answers.totals()).map((row) => ({
+      ...statsOf(row),
+      node: row.node,
+    }));
+    const sum = nodes.reduce(addStats, EMPTY_STATS);
+    return { ...sum, nodes, asOf: isoTime(this.#options.clock.wallMs()) };
   }
 
   rule(): Rule {
@@ -135,7 +140,7 @@ export class Router implements Ingress {
   }
 
   async tryRule(rule: Rule): Promise<RuleReport> {
-    return reportOf(rule, await this.#options.host.tryRule(rule));
+    return reportOf(rule, await this.#answers.tryRule(rule));
   }
 
   async setRule(rule: Rule, by: string): Promise<RuleReport> {
@@ -151,27 +156,24 @@ export class Router implements Ingress {
     by: string,
   ): Promise<DomainStatus> {
     this.#assertAdmitting();
-    const actor = this.#options.host.actorOf(domain);
-    await actor.change({ kind: SECTION_OVERRIDE, domain, override, by });
+    await this.#answers.change({ kind: SECTION_OVERRIDE, domain, override, by });
     this.#options.logger.info({ by, domain, status: override.status }, "Override set");
     return this.status(domain);
   }
 
   async removeOverride(domain: DomainName, by: string): Promise<void> {
     this.#assertAdmitting();
-    if (this.#options.host.read(domain).override === undefined) {
+    if ((await this.#answers.read(domain)).reading.override === undefined) {
       throw new CatchallError("override_not_found");
     }
-    const actor = this.#options.host.actorOf(domain);
-    await actor.change({ kind: SECTION_OVERRIDE, domain, override: null, by });
+    await this.#answers.change({ kind: SECTION_OVERRIDE, domain, override: null, by });
     this.#options.logger.info({ by, domain }, "Override removed");
   }
 
   async reset(domain: DomainName, by: string): Promise<void> {
     this.#assertAdmitting();
-    const before = this.#options.host.read(domain);
-    const actor = this.#options.host.actorOf(domain);
-    await actor.change({ kind: SECTION_RESET, domain, by });
+    const before = (await this.#answers.read(domain)).reading;
+    await this.#answers.change({ kind: SECTION_RESET, domain, by });
     const { delivered, bounced } = before;
     this.#options.logger.info({ by, domain, delivered, bounced }, "Counts reset");
   }
@@ -183,7 +185,8 @@ export class Router implements Ingress {
 
   /** Tells the listeners of a change that was applied. Called by the partitions. */
   announce(change: StateChange): void {
-    if (this.#listeners.size === 0) return;
+    const { broadcast } = this.#options;
+    if (this.#listeners.size === 0 && broadcast === undefined) return;
     const { epoch, incarnation, sequence } = change.position;
     const name = change.table.name(change.entry);
     const told: StatusChange = {
@@ -195,9 +198,14 @@ export class Router implements Ingress {
       bounced: change.table.bounced(change.entry),
       at: isoTime(change.timeMs),
     };
+    this.#tell(told);
+    broadcast?.tell(told);
+  }
+
+  #tell(change: StatusChange): void {
     for (const listener of this.#listeners) {
       try {
-        listener(told);
+        listener(change);
       } catch (error) {
         // A listener's failure must not reach the commit path.
         this.#options.logger.error({ err: error }, "A listener of status changes failed");
@@ -235,31 +243,57 @@ export class Router implements Ingress {
     const refusal = this.#options.refusal();
     if (refusal !== null) throw refusal;
   }
+}
 
-  #now(): string {
-    return isoTime(this.#options.clock.wallMs());
-  }
+function viewOf({ reading, node, asOfMs }: OwnerReading): DomainStatus {
+  const { override } = reading;
+  const view: DomainStatus = {
+    domain: reading.domain,
+    status: reading.status,
+    reason: reading.reason,
+    delivered: reading.delivered,
+    bounced: reading.bounced,
+    threshold: reading.threshold,
+    firstSeen: timeOrNull(reading.firstSeenMs),
+    lastSeen: timeOrNull(reading.lastSeenMs),
+    statusSince: timeOrNull(reading.statusSinceMs),
+    overridden: override !== undefined,
+    node,
+    asOf: isoTime(asOfMs),
+  };
+  if (override === undefined) return view;
+  const { status, reason, by, atMs } = override;
+  return { ...view, override: { status, reason, by, at: isoTime(atMs) } };
+}
 
-  #view(reading: DomainReading): DomainStatus {
-    const { override } = reading;
-    const view: DomainStatus = {
-      domain: reading.domain,
-      status: reading.status,
-      reason: reading.reason,
-      delivered: reading.delivered,
-      bounced: reading.bounced,
-      threshold: reading.threshold,
-      firstSeen: timeOrNull(reading.firstSeenMs),
-      lastSeen: timeOrNull(reading.lastSeenMs),
-      statusSince: timeOrNull(reading.statusSinceMs),
-      overridden: override !== undefined,
-      node: this.nodeId,
-      asOf: this.#now(),
-    };
-    if (override === undefined) return view;
-    const { status, reason, by, atMs } = override;
-    return { ...view, override: { status, reason, by, at: isoTime(atMs) } };
-  }
+const EMPTY_STATS: Totals = {
+  domains: { "catch-all": 0, "not catch-all": 0, unknown: 0 },
+  delivered: 0,
+  bounced: 0,
+};
+
+function statsOf({ delivered, bounced, byStatus }: HostTotals): Totals {
+  return {
+    domains: {
+      "catch-all": byStatus[STATUS_CATCH_ALL],
+      "not catch-all": byStatus[STATUS_NOT_CATCH_ALL],
+      unknown: byStatus[STATUS_UNKNOWN],
+    },
+    delivered,
+    bounced,
+  };
+}
+
+function addStats(a: Totals, b: Totals): Totals {
+  return {
+    domains: {
+      "catch-all": a.domains["catch-all"] + b.domains["catch-all"],
+      "not catch-all": a.domains["not catch-all"] + b.domains["not catch-all"],
+      unknown: a.domains.unknown + b.domains.unknown,
+    },
+    delivered: a.delivered + b.delivered,
+    bounced: a.bounced + b.bounced,
+  };
 }
 
 function reportOf(rule: Rule, counts: readonly (readonly number[])[]): RuleReport {

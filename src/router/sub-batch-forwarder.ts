@@ -7,7 +7,7 @@
  * Otherwise it stays in flight and is sent again until an owner says what became of it, whatever its replies were told.
  */
 
-import { CatchallError, type ErrorCode } from "../model/errors.ts";
+import { CatchallError } from "../model/errors.ts";
 import { NOBODY } from "../model/ownership.ts";
 import type { SubBatch } from "../partition/partition-actor.ts";
 import type { Timers } from "../runtime/timers.ts";
@@ -16,28 +16,7 @@ import { Flight, type ForwardBatch, LocalAttempt } from "./flight.ts";
 import { HeldWork } from "./held-work.ts";
 import { OwnerFrames } from "./owner-frames.ts";
 import type { PeerLink } from "./peer-link.ts";
-
-/** Refusals that another owner, or the same one a little later, may not repeat. */
-export const MAY_PASS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "not_owner",
-  "no_owner",
-  "no_responder",
-  "partition_closed",
-  "not_ready",
-  "lease_lost",
-  "shutting_down",
-  "log_failed",
-  "frame_damaged",
-]);
-
-/** What a client is not told as it is: it means "nobody who owns it answers" to him. */
-const MEANS_NO_OWNER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "not_owner",
-  "no_responder",
-  "partition_closed",
-  "frame_damaged",
-  "outcome_unknown",
-]);
+import { answerOf, MAY_PASS } from "./refusals.ts";
 
 export interface LocalOwner {
   /** Undefined while the partition is not open here. */
@@ -224,10 +203,4 @@ function checked(batch: SubBatch, outcome: SubBatchOutcome): SubBatchOutcome {
   const { keyedCount } = batch.records;
   if (outcome.keys === null ? keyedCount === 0 : outcome.keys.length === keyedCount) return outcome;
   return failure(null);
-}
-
-/** What a client is told when the deadline comes and nothing was applied. */
-function answerOf(refusal: CatchallError | null): CatchallError {
-  if (refusal === null) return new CatchallError("no_owner");
-  return MEANS_NO_OWNER.has(refusal.code) ? new CatchallError("no_owner") : refusal;
 }

@@ -158,6 +158,8 @@ export class ControlRig {
     for (let round = 0; round < 400; round++) {
       await this.time.advance(50);
       const { table } = this.newest();
+      const isMoving = table.partitions.some(({ moveTo }) => moveTo !== NOBODY);
+      if (!isMoving && !table.rebalances.some(({ state }) => state === "running")) return;
       const keeper = this.nodes.find(({ store }) => !store.isAway)?.keeper as TableKeeper;
       for (const [partition, { owner, epoch, moveTo }] of table.partitions.entries()) {
         if (moveTo === NOBODY) continue;

@@ -13,15 +13,13 @@ import {
   type Rule,
   reasonOf,
   STATUS_NAMES,
-  STATUS_UNSEEN,
   type StatusName,
 } from "../model/status.ts";
 import type { Timers } from "../runtime/timers.ts";
+import { ListingTurns, namesAfter } from "./domain-listing.ts";
 import type { PartitionActor, SubBatch } from "./partition-actor.ts";
 import type { Override } from "./partition-state.ts";
 
-/** Pages that a listing walks before it lets other work run. */
-const PAGES_PER_SLICE = 128;
 /** Domains that a rule is worked out for before other work runs: a few ms, also while every change is told. */
 const ENTRIES_PER_SLICE = 1024;
 
@@ -145,19 +143,28 @@ export class PartitionHost {
     pages: { readonly first: number; readonly end: number } = { first: 0, end: PAGES },
   ): Promise<{ readings: DomainReading[]; next: ListingPlace | null }> {
     const readings: DomainReading[] = [];
+    const turns = new ListingTurns(this.#timers);
     let place = after;
     for (let page = Math.max(pages.first, after?.page ?? 0); page < pages.end; page++) {
+      if (turns.isOver()) await turns.next();
       const actor = this.#actorOfPage(page);
       actor.assertReadable();
-      for (const { name, entry } of namesOf(actor, page)) {
-        if (place !== null && place.page === page && name <= place.name) continue;
-        const one = reading(actor, entry, name);
-        if (status !== null && one.status !== status) continue;
-        if (readings.length === limit) return { readings, next: place };
-        readings.push(one);
-        place = { page, name };
+      let afterName = place?.page === page ? place.name : "";
+      for (let isMore = true; isMore; ) {
+        const countMax = limit + 1 - readings.length;
+        const found = await namesAfter(actor, page, { afterName, status, countMax }, turns);
+        // Names may have been looked at in earlier turns; what is answered is of this one.
+        actor.assertReadable();
+        isMore = found.isMore;
+        for (const { name, entry } of found.names) {
+          afterName = name;
+          const one = reading(actor, entry, name);
+          if (status !== null && one.status !== status) continue;
+          if (readings.length === limit) return { readings, next: place };
+          readings.push(one);
+          place = { page, name };
+        }
       }
-      if (page % PAGES_PER_SLICE === PAGES_PER_SLICE - 1) await this.#nextTick();
     }
     return { readings, next: null };
   }
@@ -221,15 +228,6 @@ export function addTransitions(sum: number[][], more: readonly (readonly number[
     const into = sum[from] as number[];
     for (const [to, count] of row.entries()) into[to] = (into[to] as number) + count;
   }
-}
-
-function namesOf(actor: PartitionActor, page: number): { name: string; entry: number }[] {
-  const table = actor.state.table;
-  const names: { name: string; entry: number }[] = [];
-  for (const entry of table.pageEntries(page)) {
-    if (table.status(entry) !== STATUS_UNSEEN) names.push({ name: table.name(entry), entry });
-  }
-  return names.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function reading(actor: PartitionActor, entry: number, domain: string): DomainReading {

@@ -102,6 +102,19 @@ describe("Coordinator", () => {
     assert.deepEqual([1, 2, 3].map(stateOf), ["alive", "alive", "alive"]);
   });
 
+  it("ends nobody on old copies of their leases, though nothing newer reaches it", async () => {
+    const [n1] = await three();
+    n1.store.stale = new Map(rig.shared.records);
+    n1.store.isWatchSilent = true;
+    await rig.time.advance(6 * TEST_TTL_MS);
+    assert.equal(n1.coordinator.views()[1]?.state, "suspect");
+    assert.ok(n1.coordinator.isActing());
+    n1.store.stale = null;
+    await rig.time.advance(TEST_TTL_MS);
+    assert.deepEqual([1, 2, 3].map(stateOf), ["alive", "alive", "alive"]);
+    assert.deepEqual(rig.logs.notes, []);
+  });
+
   it("I18: ends nobody after an outage for all, and starts to watch afresh", async () => {
     const nodes = await three();
     for (const { store } of nodes) store.isAway = true;

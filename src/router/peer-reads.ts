@@ -46,6 +46,7 @@ interface Ask {
 export class PeerReads {
   readonly #options: PeerReadsOptions;
   readonly #held: HeldWork<Ask>;
+  readonly #stopListening: () => void;
   #byOwner: Map<number, Ask[]> = new Map();
   #isFlushDue = false;
   #pending = 0;
@@ -53,7 +54,7 @@ export class PeerReads {
   constructor(options: PeerReadsOptions) {
     this.#options = options;
     this.#held = new HeldWork(options.timers, (ask) => this.#route(ask));
-    options.link.view.onChange(() => this.#held.releaseAll());
+    this.#stopListening = options.link.view.onChange(() => this.#held.releaseAll());
   }
 
   /** At once when the owner is here; else a promise that rejects with 503 when it can't answer in time. */
@@ -73,6 +74,7 @@ export class PeerReads {
 
   /** This incarnation has ended and `refusal` says so: what waits is told. */
   end(): void {
+    this.#stopListening();
     this.#held.releaseAll();
   }
 

@@ -159,9 +159,14 @@ export class PeerRequests implements OwnerAnswers {
    * Puts a question of an operator's command to one node, once; see `PeerHandlerOptions.queries`. Errors: what that node
    * says, `no_responder`, or `outcome_unknown`.
    */
-  async query(incarnation: number, name: string, body: Fields): Promise<unknown> {
+  async query(
+    incarnation: number,
+    name: string,
+    body: Fields,
+    deadlineMs: number = QUESTION_DEADLINE_MS,
+  ): Promise<unknown> {
     const question = { kind: "query", name, body };
-    const options = { deadlineMs: QUESTION_DEADLINE_MS, hasEffect: true };
+    const options = { deadlineMs, hasEffect: true };
     return (await this.#options.link.ask(incarnation, question, options))["value"];
   }
 

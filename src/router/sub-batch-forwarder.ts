@@ -46,6 +46,7 @@ export class SubBatchForwarder {
   readonly #flights: (Flight | undefined)[] = [];
   readonly #owners: Map<number, OwnerFrames> = new Map();
   readonly #held: HeldWork<Flight>;
+  readonly #stopListening: () => void;
   #abandoned: CatchallError | null = null;
 
   constructor(options: SubBatchForwarderOptions) {
@@ -54,7 +55,7 @@ export class SubBatchForwarder {
     this.#self = view.self;
     this.#isAlone = view.isAlone;
     this.#held = new HeldWork(options.timers, (flight) => this.#send(flight));
-    view.onChange(() => this.#ownershipChanged());
+    this.#stopListening = view.onChange(() => this.#ownershipChanged());
   }
 
   /** Sends a sub-batch; the one before it for this partition has settled. It will be settled once. */
@@ -81,6 +82,7 @@ export class SubBatchForwarder {
   /** This incarnation ends: nothing is sent or resent any more, everything under way is answered. */
   abandon(error: CatchallError): void {
     this.#abandoned = error;
+    this.#stopListening();
     for (const flight of this.#flights) {
       // The local owner answers by itself, and reads the records until then.
       if (flight === undefined || flight.batch === null || flight.isLocalPending) continue;
@@ -151,9 +153,10 @@ export class SubBatchForwarder {
   /** An attempt ended without the sub-batch being committed by it. */
   #refused(flight: Flight, attempt: number, error: CatchallError): void {
     if (attempt !== flight.attempt) return;
+    const isNewGap = error.code === "resync" && flight.lastRefusal?.code !== "resync";
     flight.lastRefusal = error;
     if (this.#abandoned !== null) return this.#endAbandoned(flight, this.#abandoned);
-    if (error.code === "resync") this.#options.observer.resync(flight.partition);
+    if (isNewGap) this.#options.observer.resync(flight.partition);
     if (flight.isCertain && (flight.isExpired || !MAY_PASS.has(error.code))) {
       this.#giveUp(flight, error);
     } else {
@@ -177,7 +180,6 @@ export class SubBatchForwarder {
   }
 
   #ownershipChanged(): void {
-    if (this.#abandoned !== null) return;
     for (const [owner, frames] of this.#owners) {
       if (frames.isIdle) this.#owners.delete(owner);
     }

@@ -227,6 +227,14 @@ describe("Router over peers", () => {
     }
   });
 
+  it("asks again for a reading whose answer was lost", async () => {
+    const nodes = await cluster();
+    let lost = 0;
+    nodes.wire.onReply = (_to, reply) => (lost++ < 2 ? null : reply);
+    const found = await nodes.during(nodes.node(1).router.status(aDomainOf(nodes, 3)));
+    assert.deepEqual([found.delivered, lost], [1, 3]);
+  });
+
   it("answers at once when this node itself may not answer", async () => {
     const nodes = await cluster();
     nodes.node(1).refusal = new CatchallError("lease_lost");

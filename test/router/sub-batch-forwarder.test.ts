@@ -265,6 +265,20 @@ describe("SubBatchForwarder", () => {
     assert.equal(bench.router.pendingEvents, 0);
   });
 
+  it("does not take a late answer to one sub-batch for an answer to the next", async () => {
+    const bench = new Bench();
+    await bench.send(0);
+    bench.view.move(0, 3);
+    await bench.timers.settle();
+    await bench.answer(1, COMMITTED);
+    const [next] = (await bench.send(0)) as [number];
+    await bench.answer(0, COMMITTED);
+    assert.equal(bench.told(next), undefined);
+    await bench.answer(2, COMMITTED);
+    assert.equal(bench.told(next), 0);
+    assert.equal(bench.router.pendingEvents, 0);
+  });
+
   it("takes a partition over while a sub-batch waits for its former owner", async () => {
     const bench = new Bench();
     const [index] = (await bench.send(0)) as [number];

@@ -15,12 +15,13 @@ export function decodeCursor(text: string): ListingPlace {
   const match = /^(\d{1,5}):([a-z0-9._-]{1,253})$/.exec(
     Buffer.from(text, "base64url").toString("latin1"),
   );
-  const page = Number(match?.[1]);
-  if (match === null || page >= PAGES) {
+  const place: ListingPlace = { page: Number(match?.[1]), name: match?.[2] ?? "" };
+  // Base64 has several spellings of the same bytes; only our own is taken.
+  if (match === null || place.page >= PAGES || encodeCursor(place) !== text) {
     throw new CatchallError(
       "invalid_parameter",
       `Cursor "${text.slice(0, 80)}" is not one of ours`,
     );
   }
-  return { page, name: match[2] as string };
+  return place;
 }

@@ -36,16 +36,21 @@ export interface NatsKvControlStoreOptions {
   readonly replicas: number;
 }
 
+/** Name of the stream behind a cluster's bucket, for checks of its settings. */
+export function controlStream(clusterName: string): string {
+  return `KV_${clusterName}-control`;
+}
+
 export class NatsKvControlStore implements ControlStore {
   readonly #api: JetStreamApi;
   readonly #bucket: string;
   readonly #stream: string;
   readonly #watches = new Set<NatsKvWatch>();
 
-  private constructor(api: JetStreamApi, bucket: string) {
+  private constructor(api: JetStreamApi, clusterName: string) {
     this.#api = api;
-    this.#bucket = bucket;
-    this.#stream = `KV_${bucket}`;
+    this.#bucket = `${clusterName}-control`;
+    this.#stream = controlStream(clusterName);
   }
 
   /**
@@ -57,7 +62,7 @@ export class NatsKvControlStore implements ControlStore {
     options: NatsKvControlStoreOptions,
   ): Promise<NatsKvControlStore> {
     const api = new JetStreamApi(requests, "control_unavailable");
-    const store = new NatsKvControlStore(api, `${options.clusterName}-control`);
+    const store = new NatsKvControlStore(api, options.clusterName);
     await store.#ensureBucket(options.replicas);
     return store;
   }

@@ -6,8 +6,10 @@
 import { CatchallError } from "../model/errors.ts";
 import { failureOf, type NatsRequests } from "../runtime/nats-requests.ts";
 
-/** One API call; leader elections of replicated streams take seconds. */
-export const API_TIMEOUT_MS = 5000;
+/** One try of an API call. A request that comes while a stream elects its leader is never answered: ask again. */
+const API_TRY_MS = 2000;
+/** Tries in all; elections of replicated streams take 4 to 9 s. */
+const API_TRIES_MAX = 6;
 
 // Error codes of the server (err_code), as far as they mean something to us.
 export const MESSAGE_NOT_FOUND = 10037;
@@ -17,6 +19,9 @@ export const STREAM_NOT_FOUND = 10059;
 export const WRONG_LAST_SEQUENCE = 10071;
 /** The same while another message is in flight: nothing was written, and what the last sequence is nobody knows yet. */
 export const WRONG_LAST_SEQUENCE_BUSY = 10164;
+/** Some server starts or a leader is missing: ask again. */
+const TEMPORARILY_UNAVAILABLE = 10008;
+const UNAVAILABLE_WAIT_MS = 200;
 /** The store refused; the description says why. */
 export const STORE_FAILED = 10077;
 
@@ -52,17 +57,21 @@ export class JetStreamApi {
     this.#unavailable = unavailable;
   }
 
-  /** Errors: CatchallError with the code given to the constructor when there is no proper answer. */
+  /**
+   * A call that may be repeated: it is asked again when nobody answers, for as long as there is a connection.
+   * Errors: CatchallError with the code given to the constructor when there is no proper answer.
+   */
   async call(name: string, body: JsonObject | null = null): Promise<ApiResult> {
     const bytes = body === null ? new Uint8Array() : Buffer.from(JSON.stringify(body));
-    const outcome = await this.requests.request(`$JS.API.${name}`, bytes, API_TIMEOUT_MS);
-    if (outcome.kind !== "reply") throw failureOf(outcome, this.#unavailable);
-    const reply = parseJson(outcome.message.data);
-    if (reply === null) throw this.failure("NATS answered with something that is not JSON");
-    const error = objectAt(reply, "error");
-    if (error === null) return { kind: "ok", reply };
-    const { description } = error;
-    return { kind: "error", error: numberAt(error, "err_code"), description: String(description) };
+    for (let tries = 1; ; tries += 1) {
+      const outcome = await this.requests.request(`$JS.API.${name}`, bytes, API_TRY_MS);
+      const isLast = tries === API_TRIES_MAX;
+      if (outcome.kind === "unknown" && !isLast && this.requests.isConnected) continue;
+      if (outcome.kind !== "reply") throw failureOf(outcome, this.#unavailable);
+      const result = this.#resultOf(outcome.message.data);
+      if (result.kind === "ok" || result.error !== TEMPORARILY_UNAVAILABLE || isLast) return result;
+      await pause(UNAVAILABLE_WAIT_MS);
+    }
   }
 
   /** As `call`, for calls that should not be refused. */
@@ -74,6 +83,15 @@ export class JetStreamApi {
 
   failure(message: string): CatchallError {
     return new CatchallError(this.#unavailable, message);
+  }
+
+  #resultOf(data: Uint8Array): ApiResult {
+    const reply = parseJson(data);
+    if (reply === null) throw this.failure("NATS answered with something that is not JSON");
+    const error = objectAt(reply, "error");
+    if (error === null) return { kind: "ok", reply };
+    const { description } = error;
+    return { kind: "error", error: numberAt(error, "err_code"), description: String(description) };
   }
 
   /** Null when there is no such stream. */
@@ -152,4 +170,10 @@ export function parseJson(bytes: Uint8Array): JsonObject | null {
   } catch {
     return null;
   }
+}
+
+export function pause(delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, delayMs);
+  });
 }

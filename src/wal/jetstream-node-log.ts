@@ -12,7 +12,6 @@ import type { Clock } from "../runtime/clock.ts";
 import { type NatsRequests, natsHeaders } from "../runtime/nats-requests.ts";
 import type { Random } from "../runtime/random.ts";
 import {
-  type ApiResult,
   JetStreamApi,
   type JsonObject,
   numberAt,
@@ -33,7 +32,6 @@ import type { AppendOutcome, NodeLog } from "./node-log.ts";
 
 /** One append. The caller sends it again for as long as it holds its lease. */
 const APPEND_TIMEOUT_MS = 2000;
-const CREATE_TRIES_MAX = 4;
 
 export interface JetStreamNodeLogOptions {
   readonly clusterName: string;
@@ -223,7 +221,7 @@ export class JetStreamNodeLog implements NodeLog {
     return { kind: "unknown", reason: `${description} (${error})` };
   }
 
-  /** A second call of one creator finds its own stream; anybody else's has another nonce and is a conflict. */
+  /** A repeated call of one creator finds its own stream; anybody else's has another nonce and is a conflict. */
   async #createStream(incarnation: number): Promise<void> {
     const { random, replicas, logBytesMax } = this.#options;
     const nonce = `${random.uint32().toString(16)}-${random.uint32().toString(16)}`;
@@ -232,14 +230,7 @@ export class JetStreamNodeLog implements NodeLog {
       max_bytes: logBytesMax ?? -1,
       metadata: { catchall_creator: nonce },
     };
-    let result: ApiResult | null = null;
-    for (let tries = 1; result === null; tries += 1) {
-      try {
-        result = await this.#api.call(`STREAM.CREATE.${config.name}`, config);
-      } catch (error) {
-        if (tries === CREATE_TRIES_MAX || !this.#api.requests.isConnected) throw error;
-      }
-    }
+    const result = await this.#api.call(`STREAM.CREATE.${config.name}`, config);
     if (result.kind === "ok") return;
     if (result.error === STREAM_NAME_IN_USE) {
       throw new CatchallError("conflict", `Incarnation ${incarnation} already has a log`);

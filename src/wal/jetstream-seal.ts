@@ -16,7 +16,7 @@ import {
   readEntryHeader,
   sealEnvelope,
 } from "./entry-codec.ts";
-import { type JetStreamApi, publishReply, WRONG_LAST_SEQUENCE } from "./jetstream-api.ts";
+import { type JetStreamApi, pause, publishReply, WRONG_LAST_SEQUENCE } from "./jetstream-api.ts";
 
 /** One try. */
 const SEAL_TIMEOUT_MS = 2000;
@@ -120,10 +120,4 @@ async function emptyLog(task: SealTask): Promise<LastEntry> {
   }
   const crc = chainSeed(task.incarnation, task.storeId);
   return { sequence: 0, kind: null, crc, timeMs: clock.wallMs() };
-}
-
-function pause(delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, delayMs);
-  });
 }

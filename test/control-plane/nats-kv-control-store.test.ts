@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import type { ControlRecord } from "../../src/control-plane/control-store.ts";
 import { NatsKvControlStore } from "../../src/control-plane/nats-kv-control-store.ts";
 import { type NatsRequests, natsHeaders } from "../../src/runtime/nats-requests.ts";
+import { describeControlStore } from "../conformance/control-store.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
 
 let server: TestNatsServer;
@@ -26,6 +27,22 @@ async function until(condition: () => boolean, limitMs = 10_000): Promise<void> 
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
+
+describeControlStore("NATS KV", async () => {
+  clusters += 1;
+  const options = { clusterName: `test-${clusters}`, replicas: 1 };
+  const connections: NatsRequests[] = [];
+  return {
+    connect: async () => {
+      const requests = await server.connect();
+      connections.push(requests);
+      return NatsKvControlStore.open(requests, options);
+    },
+    dispose: async () => {
+      for (const requests of connections) await requests.close();
+    },
+  };
+});
 
 describe("NatsKvControlStore", () => {
   let requests: NatsRequests;

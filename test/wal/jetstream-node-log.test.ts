@@ -231,6 +231,14 @@ describe("JetStreamNodeLog", () => {
     await requests.close();
   });
 
+  it("has one identity when all nodes of a new cluster start at once", async () => {
+    clusters += 1;
+    const connections = await Promise.all([1, 2, 3, 4, 5].map(() => server.connect()));
+    const logs = await Promise.all(connections.map((own) => openLog(own, `test-${clusters}`)));
+    assert.equal(new Set(logs.map(({ storeId }) => storeId)).size, 1);
+    for (const own of connections) await own.close();
+  });
+
   it("refuses the names of a cluster that differs in case only", async () => {
     await open();
     await assert.rejects(openLog(requests, cluster.replace("test", "Test")), { code: "conflict" });

@@ -7,13 +7,17 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { appendUntilKnown } from "../../src/commit/append-until-known.ts";
-import { NatsKvControlStore } from "../../src/control-plane/nats-kv-control-store.ts";
+import {
+  controlStream,
+  NatsKvControlStore,
+} from "../../src/control-plane/nats-kv-control-store.ts";
 import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
 import { NodeClock } from "../../src/runtime/node-clock.ts";
 import { NodeRandom } from "../../src/runtime/node-random.ts";
 import { NodeTimers } from "../../src/runtime/node-timers.ts";
 import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
 import { checkServers, checkStream } from "../../src/wal/jetstream-server-check.ts";
+import { logNames } from "../../src/wal/jetstream-stream-names.ts";
 import {
   describeSharedNodeLog,
   EntryChain,
@@ -24,6 +28,7 @@ import { startNatsCluster, type TestNatsServer } from "../support/nats-server.ts
 
 let servers: readonly TestNatsServer[];
 let clusters = 0;
+const connections: NatsRequests[] = [];
 
 before(async () => {
   servers = await startNatsCluster(3);
@@ -33,15 +38,17 @@ before(async () => {
     assert.ok(performance.now() < limitMs, "the servers elected no leader");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  await requests.close();
 });
 after(async () => {
+  for (const requests of connections) await requests.close();
   for (const server of servers) await server.dispose();
 });
 
-function connect(): Promise<NatsRequests> {
+async function connect(): Promise<NatsRequests> {
   const natsUrl = servers.map((server) => server.url).join(",");
-  return (servers[0] as TestNatsServer).connect("test", { natsUrl });
+  const requests = await (servers[0] as TestNatsServer).connect("test", { natsUrl });
+  connections.push(requests);
+  return requests;
 }
 
 function openLog(requests: NatsRequests, clusterName: string): Promise<JetStreamNodeLog> {
@@ -52,17 +59,10 @@ function openLog(requests: NatsRequests, clusterName: string): Promise<JetStream
 async function makeWorld(): Promise<NodeLogWorld> {
   clusters += 1;
   const clusterName = `test-${clusters}`;
-  const connections: NatsRequests[] = [];
   return {
     sealsByEntry: true,
-    open: async () => {
-      const requests = await connect();
-      connections.push(requests);
-      return openLog(requests, clusterName);
-    },
-    dispose: async () => {
-      for (const requests of connections) await requests.close();
-    },
+    open: async () => openLog(await connect(), clusterName),
+    dispose: async () => undefined,
   };
 }
 
@@ -76,10 +76,9 @@ describe("JetStream with three replicas", () => {
     const monitorUrls = servers.map((server) => server.monitorUrl);
     const report = await checkServers(requests, { monitorUrls });
     assert.deepEqual([report.logSync, report.problems], ["always", []]);
-    for (const stream of ["CHECKED_STORE", "KV_checked-control"]) {
+    for (const stream of [logNames("checked").storeStream, controlStream("checked")]) {
       assert.deepEqual(await checkStream(requests, stream, 3), []);
     }
-    await requests.close();
   });
 
   it("loses and doubles nothing while each server dies in turn", async () => {
@@ -120,7 +119,5 @@ describe("JetStream with three replicas", () => {
     const reader = await openLog(other, "killed");
     assert.equal(await reader.seal(5), entries.length + 1);
     assert.deepEqual((await readAll(reader, 5)).slice(0, -1), entries);
-    await requests.close();
-    await other.close();
   });
 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
 import { connectionOptions } from "../../src/transport/nats-connection.ts";
 import { NO_LOGIN, TestNatsServer } from "../support/nats-server.ts";
 
@@ -22,6 +23,27 @@ describe("connectNats", () => {
     await locked.dispose();
     const gone = { code: "control_unavailable", message: /nobody listens/ };
     await assert.rejects(locked.connect("x"), gone);
+  });
+
+  it("speaks TLS with a server whose authority it knows, and with no other", async () => {
+    const data = (name: string): string =>
+      fileURLToPath(new URL(`../http/data/${name}`, import.meta.url));
+    const [cert, key] = [data("test-only-cert.pem"), data("test-only-key.pem")];
+    const secure = await TestNatsServer.start({
+      extra: `tls { cert_file: "${cert}", key_file: "${key}" }\nauthorization { token: "tok" }`,
+    });
+    const requests = await secure.connect("x", { natsTlsCa: cert, natsToken: "tok" });
+    assert.equal(requests.connection.info?.tls_required, true);
+    const outcome = await requests.request("$JS.API.INFO", new Uint8Array(), 2000);
+    assert.equal(outcome.kind, "reply");
+    await requests.close();
+    const stranger = secure.connect("x", { natsToken: "tok" });
+    await assert.rejects(stranger, { code: "control_unavailable", message: /certificate/ });
+    await secure.dispose();
+    const plain = await TestNatsServer.start();
+    const downgraded = plain.connect("x", { natsTlsCa: cert });
+    await assert.rejects(downgraded, { code: "control_unavailable" });
+    await plain.dispose();
   });
 
   it("reconnects for ever, pings often, and asks for TLS when a server is tls://", async () => {

@@ -1,7 +1,7 @@
 /**
- * Adapter: reads the entries of a log stream in order. Long ranges come through a pull consumer (269 MB/s measured with
- * entries of 100 KB, against 46 one by one), which may run on a replica that lags: whatever it does not have is asked of the
- * stream's leader before it is called missing.
+ * Adapter: reads the entries of a log stream in order. Long ranges come through a pull consumer (entries of 100 KB,
+ * before any check, on one machine: 269 MB/s, against 77 by batched direct gets and 46 one by one). It may run on a
+ * replica that lags: whatever it does not have is asked of the stream's leader before it is called missing.
  * Invariant: what is yielded is the exact chain, each checksum continuing from the entry before, or `log_damaged`.
  */
 

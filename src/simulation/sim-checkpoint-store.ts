@@ -83,10 +83,10 @@ export class SimCheckpointStore {
     this.#forgetKeys(manifest);
   }
 
-  manifests(partitions: ReadonlySet<number> | null): ManifestSet | null {
+  manifests(partitions: ReadonlySet<number>): ManifestSet | null {
     if (this.#identity === null) return null;
     const manifests = [...this.#manifests.values()]
-      .filter(({ partition }) => partitions === null || partitions.has(partition))
+      .filter(({ partition }) => partitions.has(partition))
       .sort((a, b) => a.partition - b.partition);
     return { ...this.#identity, manifests };
   }
@@ -119,7 +119,7 @@ class SimCheckpointClient implements CheckpointStore {
     return this.#store.isEmpty;
   }
 
-  readManifests(partitions: ReadonlySet<number> | null = null): Promise<ManifestSet | null> {
+  readManifests(partitions: ReadonlySet<number>): Promise<ManifestSet | null> {
     return this.#ask("readManifests", () => this.#store.manifests(partitions));
   }
 

@@ -1,16 +1,19 @@
 /**
- * I12: at any instant at most one incarnation would serve a read of a partition. One partition is looked at per event,
- * in turn: an overlap that matters lasts longer than a few events.
+ * I12: at any instant at most one incarnation would serve a read of a partition. One partition is looked at every few
+ * events, in turn: an overlap that matters lasts longer than that, and each look costs.
  */
 
 import type { SimNode } from "../sim-node.ts";
 import type { SimWorld } from "../sim-world.ts";
+
+const EVENTS_PER_LOOK = 5;
 
 export class OpenChecker {
   readonly #world: SimWorld;
   readonly #nodes: readonly SimNode[];
   readonly #partitions: number;
   #next = 0;
+  #events = 0;
 
   constructor(world: SimWorld, nodes: readonly SimNode[], partitions: number) {
     this.#world = world;
@@ -20,6 +23,8 @@ export class OpenChecker {
 
   /** To be called after each event. */
   check(): void {
+    this.#events = (this.#events + 1) % EVENTS_PER_LOOK;
+    if (this.#events !== 0) return;
     this.#next = (this.#next + 1) % this.#partitions;
     const open = this.openIn(this.#next);
     if (open.length < 2) return;

@@ -211,6 +211,11 @@ export class CounterTable {
     }
   }
 
+  /** True when the page has no entries, blank ones neither: most pages of a small node. */
+  isPageEmpty(pageId: number): boolean {
+    return this.#heads[this.#pageAt(pageId)] === 0;
+  }
+
   /** The entries of a page, blank ones too, in no promised order. */
   *pageEntries(pageId: number): IterableIterator<number> {
     let next = this.#heads[this.#pageAt(pageId)] as number;

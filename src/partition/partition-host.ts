@@ -149,6 +149,7 @@ export class PartitionHost {
       if (turns.isOver()) await turns.next();
       const actor = this.#actorOfPage(page);
       actor.assertReadable();
+      if (actor.state.table.isPageEmpty(page)) continue;
       let afterName = place?.page === page ? place.name : "";
       for (let isMore = true; isMore; ) {
         const countMax = limit + 1 - readings.length;

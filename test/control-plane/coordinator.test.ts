@@ -165,6 +165,19 @@ describe("Coordinator", () => {
     assert.equal(stateOf(2), "dead");
   });
 
+  it("takes a final lease for final, whatever an older copy says afterwards", async () => {
+    const [n1, n2] = await three();
+    const old = new Map(rig.shared.records);
+    rig.logs.isAway = true;
+    await rig.kill(n2);
+    await rig.time.advance(3 * TEST_TTL_MS);
+    n1.store.stale = old;
+    await rig.time.advance(500);
+    rig.logs.isAway = false;
+    await rig.time.advance(1000);
+    assert.equal(stateOf(2), "dead");
+  });
+
   it("goes on when the outcome of declaring a node dead, or of ending it, is not known", async () => {
     const [n1, n2, n3] = await three();
     await rig.kill(n2);

@@ -79,6 +79,23 @@ describe("LeaseKeeper", () => {
     assert.equal(lease.health().continuousSinceMs, null);
   });
 
+  it("counts from the sending of a renewal, not from its late acknowledgement", async () => {
+    await create();
+    const put = store.put.bind(store);
+    store.put = async (key, value, expectedRevision) => {
+      const outcome = await put(key, value, expectedRevision);
+      await new Promise<void>((resolve) => time.after(TTL_MS / 5, resolve));
+      return outcome;
+    };
+    for (let i = 0; i < 100; i++) {
+      await time.advance(TTL_MS / 20);
+      assert.ok(lease.isValid());
+      // Sent at most one interval and one delay ago, and never believed to be younger than the delay.
+      assert.ok(lease.remainingMs() >= TTL_MS * (1 - 1 / 4 - 1 / 5) - 1);
+      if (i > 10) assert.ok(lease.remainingMs() <= TTL_MS * (1 - 1 / 5));
+    }
+  });
+
   it("is valid again when the store comes back and nobody ended it", async () => {
     await create();
     store.isAway = true;

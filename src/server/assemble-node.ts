@@ -18,12 +18,16 @@ import { PartitionState, type StateChange } from "../partition/partition-state.t
 import { lineageOfLogs, type RecoveryReport, recover } from "../partition/recovery.ts";
 import { EventRouter } from "../router/event-router.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
+import { SoleOwner } from "../router/ownership-view.ts";
+import { PeerLink } from "../router/peer-link.ts";
 import { Router } from "../router/router.ts";
+import { SubBatchForwarder } from "../router/sub-batch-forwarder.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Timers } from "../runtime/timers.ts";
+import { LoopbackTransport } from "../transport/loopback-transport.ts";
 import { chainSeed } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { checkpointIdentity, checkpointSource } from "./checkpoint-source.ts";
@@ -197,13 +201,21 @@ function createRouter(
   },
 ): Router {
   const { host, control, metrics } = parts;
+  const { incarnation, nodeId } = settings;
+  const view = new SoleOwner(incarnation, nodeId);
+  const link = new PeerLink(view, new LoopbackTransport(incarnation));
+  const forwarder = new SubBatchForwarder({
+    ...{ link, host, timers: ports.timers },
+    // Nothing is forwarded, and the one producer is here.
+    observer: { frameSent: () => undefined, resync: () => undefined },
+  });
   const events = new EventRouter({
     partitions: settings.partitions,
     producer: settings.incarnation,
     pendingEventsMax: settings.pendingEventsMax,
     timers: ports.timers,
     refusal: () => hooks.gate.refusalOfEvents(),
-    deliver: (partition, batch) => host.deliver(partition, batch),
+    deliver: (partition, batch) => forwarder.deliver(partition, batch),
     rejected: (code, events) => metrics.rejected(code, events),
   });
   return new Router({

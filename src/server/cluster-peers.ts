@@ -12,6 +12,8 @@ import type { OwnershipPeers, ReleaseRequest } from "./partition-supervisor.ts";
 const COMMITTED_SEQUENCE = "committedSequence";
 const RELEASE = "release";
 const NODE_VIEW = "nodeView";
+/** A silent node must not hold up the view of all others. */
+const NODE_VIEW_LIMIT_MS = 1000;
 
 export interface PeerAnswers {
   committedSequence(): number;
@@ -65,7 +67,7 @@ export class ClusterPeers implements OwnershipPeers, Pick<ControlPeers, "nodeVie
   async nodeView(incarnation: number): Promise<NodeView | null> {
     if (incarnation === this.#self) return this.#own();
     try {
-      const value = await this.#requests.query(incarnation, NODE_VIEW, {});
+      const value = await this.#requests.query(incarnation, NODE_VIEW, {}, NODE_VIEW_LIMIT_MS);
       return isNodeView(value) ? value : null;
     } catch {
       // A node that does not answer is shown without what only it knows.

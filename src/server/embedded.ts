@@ -14,7 +14,7 @@ import {
 } from "../control-plane/local-control-store.ts";
 import { CatchallError } from "../model/errors.ts";
 import { DEFAULT_RULE } from "../model/status.ts";
-import type { Clock } from "../runtime/clock.ts";
+import type { Router } from "../router/router.ts";
 import type { Disk } from "../runtime/disk.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -23,12 +23,12 @@ import { lockDataDirectory } from "../runtime/node-data-lock.ts";
 import { NodeDisk } from "../runtime/node-disk.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
 import { NodeTimers } from "../runtime/node-timers.ts";
-import type { Timers } from "../runtime/timers.ts";
 import { FileNodeLog } from "../wal/file-node-log.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { openStoreIdentity } from "../wal/store-identity.ts";
 import { type AssembledNode, assembleNode, type NodeSettings } from "./assemble-node.ts";
 import { EmbeddedControl } from "./embedded-control.ts";
+import type { RunningNode } from "./lifecycle.ts";
 import { ServiceGate } from "./service-gate.ts";
 
 export interface EmbeddedOptions {
@@ -38,10 +38,9 @@ export interface EmbeddedOptions {
   readonly onLogFailed: (reason: string) => void;
 }
 
-export interface EmbeddedNode extends AssembledNode {
+export interface EmbeddedNode extends AssembledNode, RunningNode {
+  readonly router: Router;
   readonly gate: ServiceGate;
-  readonly clock: Clock;
-  readonly timers: Timers;
   readonly incarnation: number;
   /** Commits what is pending, writes a checkpoint, gives the directory free. Repeatable. */
   stop(): Promise<void>;
@@ -121,6 +120,16 @@ async function startOnDisk(
     clock,
     timers,
     incarnation: table.incarnation,
+    description: {
+      pages: node.recovery.pages,
+      entries: node.recovery.entries,
+      incarnation: table.incarnation,
+    },
+    handOver: async () => undefined,
+    drain: () => {
+      gate.moveTo("draining");
+      return node.commit.drained();
+    },
     stop: () => {
       stopping ??= stop();
       return stopping;

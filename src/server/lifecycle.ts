@@ -1,18 +1,36 @@
 /**
- * The order in which a node stops: not ready → no new events → what is pending is committed and answered → checkpoint →
- * sockets closed. Safety: the log is closed last, so nothing that was answered is lost whenever this is cut short.
+ * The order in which a node stops: not ready → what it owns handed to others (cluster) → no new connections → no new
+ * events → what is pending is committed and answered → checkpoint → sockets closed.
+ * Safety: the log is closed last, so nothing that was answered is lost whenever this is cut short.
  */
 
 import type { HttpSurface } from "../http/handlers.ts";
 import type { HttpServer } from "../http/http-server.ts";
-import type { EmbeddedNode } from "./embedded.ts";
+import type { Ingress } from "../router/ingress.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Timers } from "../runtime/timers.ts";
 
 /** Time for answers to leave after the last commit. */
 const ANSWER_GRACE_MS = 50;
 
+/** A node as the process sees it, alone or in a cluster. */
+export interface RunningNode {
+  readonly router: Ingress;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** For the log: what was recovered, which life it is. */
+  readonly description: Readonly<Record<string, unknown>>;
+  /** Not ready any more, serving on until others have what it owns. At once for a node that is alone. */
+  handOver(timeoutMs: number): Promise<void>;
+  /** Admits nothing more; resolves when what was admitted is committed and answered. */
+  drain(timeoutMs: number): Promise<void>;
+  /** Checkpoint, then everything is closed. Repeatable. */
+  stop(timeoutMs: number): Promise<void>;
+}
+
 /** Resolves to false when `timeoutMs` passed first. */
 export async function stopNode(
-  node: EmbeddedNode,
+  node: RunningNode,
   server: HttpServer,
   surface: HttpSurface,
   timeoutMs: number,
@@ -23,7 +41,7 @@ export async function stopNode(
   });
   const timer = node.timers.after(timeoutMs, giveUp);
   try {
-    return await Promise.race([inOrder(node, server, surface).then(() => true), late]);
+    return await Promise.race([inOrder(node, server, surface, timeoutMs).then(() => true), late]);
   } finally {
     // A timer keeps the process alive.
     timer.cancel();
@@ -31,17 +49,18 @@ export async function stopNode(
 }
 
 async function inOrder(
-  node: EmbeddedNode,
+  node: RunningNode,
   server: HttpServer,
   surface: HttpSurface,
+  timeoutMs: number,
 ): Promise<void> {
-  node.gate.moveTo("draining");
+  await node.handOver(timeoutMs);
   server.stopAccepting();
   surface.endStreams();
-  await node.commit.drained();
+  await node.drain(timeoutMs);
   await new Promise<void>((resolve) => {
     node.timers.after(ANSWER_GRACE_MS, resolve);
   });
-  await node.stop();
+  await node.stop(timeoutMs);
   await server.close();
 }

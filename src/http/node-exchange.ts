@@ -59,6 +59,10 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.mustClose = this.contentLength > DRAIN_BYTES_MAX;
     server.replyDeadlines.add(this);
     response.on("close", () => this.abort());
+    // A reply that waits behind another on its connection has no socket yet, and hears nothing of the close.
+    message.on("close", () => {
+      if (message.socket.destroyed) this.abort();
+    });
   }
 
   /** No request that follows on this connection may be handled. */

@@ -102,6 +102,11 @@ export class StatusStream {
       return;
     }
     this.#stream = stream;
+    // The answer to HEAD, or to a client that has gone: nobody would ever end it.
+    if (stream.isClosed) {
+      this.end();
+      return;
+    }
     this.#missed = missed.filter((change) => this.#options.accepts(change));
     stream.onDrain(() => this.#drain());
     this.#isReady = stream.write(`retry: 2000\n\n${first}${this.#place()}`);

@@ -57,7 +57,9 @@ function runMoves(start: ControlTable): ControlTable {
     for (const { from, to } of moving(table)) {
       for (const node of [from, to]) active.set(node, (active.get(node) ?? 0) + 1);
     }
-    for (const count of active.values()) assert.ok(count <= MOVES_PER_NODE_MAX);
+    for (const count of active.values()) {
+      assert.ok(count <= MOVES_PER_NODE_MAX, `${count} moves of one node at a time`);
+    }
     const [next] = moving(table);
     if (next === undefined) {
       if (stepped === null) return table;

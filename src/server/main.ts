@@ -17,8 +17,8 @@ import { NODE_TOKEN_DIGEST } from "../http/node-token-digest.ts";
 import { CatchallError } from "../model/errors.ts";
 import { createPinoLogger, type FlushableLogger } from "../runtime/pino-logger.ts";
 import { PrometheusMetrics } from "../runtime/prometheus-metrics.ts";
-import { type EmbeddedNode, startEmbeddedNode } from "./embedded.ts";
-import { stopNode } from "./lifecycle.ts";
+import { startEmbeddedNode } from "./embedded.ts";
+import { type RunningNode, stopNode } from "./lifecycle.ts";
 
 export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
@@ -39,9 +39,6 @@ export async function serve(
   const { config } = loaded;
   const mistakes: string[] = [];
   const tokens = readTokens(config, mistakes);
-  if (config.natsUrl !== null) {
-    mistakes.push("--nats-url needs the cluster adapters, which this version does not have yet");
-  }
   if (mistakes.length > 0) return reportMistakes(mistakes);
   return run(config, tokens);
 }
@@ -60,9 +57,11 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
       logger.error({ reason }, "The write-ahead log failed; nothing more is acknowledged");
       end("log_failed");
     };
-    const node = await startEmbeddedNode({ config, logger, metrics, onLogFailed });
-    const { pages, entries } = node.recovery;
-    logger.info({ pages, entries, incarnation: node.incarnation }, "Recovered");
+    const node =
+      config.natsUrl === null
+        ? await startEmbeddedNode({ config, logger, metrics, onLogFailed })
+        : await startCluster(config, logger, metrics);
+    logger.info(node.description, "Recovered");
     const { server, surface, url } = await listen(config, tokens, node, logger, metrics);
     printBanner(config, url);
     const reason = await ended;
@@ -77,10 +76,20 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
   }
 }
 
+/** Loaded only here: a node that is alone starts without the clients of NATS and MongoDB. */
+async function startCluster(
+  config: Config,
+  logger: FlushableLogger,
+  metrics: PrometheusMetrics,
+): Promise<RunningNode> {
+  const cluster = await import("./cluster.ts");
+  return cluster.startCluster({ config, logger, metrics });
+}
+
 async function listen(
   config: Config,
   tokens: readonly AccessToken[] | null,
-  node: EmbeddedNode,
+  node: RunningNode,
   logger: FlushableLogger,
   metrics: PrometheusMetrics,
 ): Promise<{ server: HttpServer; surface: HttpSurface; url: string }> {
@@ -117,8 +126,12 @@ async function listen(
 }
 
 function printBanner(config: Config, url: string): void {
+  const kind =
+    config.natsUrl === null
+      ? `one node, log synced before each answer, data in ${config.dataDir}`
+      : `node "${config.nodeId}" of cluster "${config.clusterName}"`;
   process.stdout.write(
-    `catchall serves ${url} (one node, log synced before each answer, data in ${config.dataDir})\n` +
+    `catchall serves ${url} (${kind})\n` +
       `Dashboard: ${url}/\n` +
       `Try: curl -i -X PUT ${url}/events/example.com/delivered && curl ${url}/domains/example.com\n`,
   );

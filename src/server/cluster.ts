@@ -1,0 +1,229 @@
+/**
+ * A cluster node on NATS JetStream and MongoDB: chooses the adapters, checks the servers, and lives one life after
+ * another: a life that was fenced or found dead is followed by the next, with a new incarnation.
+ */
+
+import { MongoCheckpointStore } from "../checkpoint/mongo-checkpoint-store.ts";
+import type { Config } from "../config/config-type.ts";
+import { controlStream, NatsKvControlStore } from "../control-plane/nats-kv-control-store.ts";
+import { CatchallError } from "../model/errors.ts";
+import { DEFAULT_RULE } from "../model/status.ts";
+import type { Logger } from "../runtime/logger.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import { MongoConnection } from "../runtime/mongo-connection.ts";
+import { checkMongo } from "../runtime/mongo-server-check.ts";
+import type { NatsRequests } from "../runtime/nats-requests.ts";
+import { NodeClock } from "../runtime/node-clock.ts";
+import { NodeRandom } from "../runtime/node-random.ts";
+import { NodeTimers } from "../runtime/node-timers.ts";
+import { connectNats } from "../transport/nats-connection.ts";
+import { NatsTransport } from "../transport/nats-transport.ts";
+import { JetStreamNodeLog } from "../wal/jetstream-node-log.ts";
+import { checkServers, checkStream, type ServerReport } from "../wal/jetstream-server-check.ts";
+import { startClusterNode } from "./assemble-cluster-node.ts";
+import type { ClusterNode, ClusterPorts, ClusterSettings } from "./cluster-node.ts";
+import type { RunningNode } from "./lifecycle.ts";
+import { RejoiningIngress } from "./rejoining-ingress.ts";
+
+/** Between the end of a life, or a start that failed, and the next try. */
+const REJOIN_DELAY_MS = 500;
+/** Tries to reach NATS at the start, and the pause between them. */
+const CONNECT_TRIES_MAX = 20;
+const CONNECT_PAUSE_MS = 1000;
+/** While a node leaves it still serves for so long at least, so that balancers see that it is not ready. */
+const LEAVE_NOTICE_MS = 1500;
+
+export interface ClusterOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/**
+ * Connects, checks the servers, joins.
+ * Errors: CatchallError `control_unavailable`, `log_unavailable`, `checkpoint_unavailable` (a server can't be reached),
+ * `conflict` (settings of the servers or of the cluster that don't fit).
+ */
+export async function startCluster(options: ClusterOptions): Promise<RunningNode> {
+  const { config, logger } = options;
+  const mongo = new MongoConnection({
+    mongoUrl: config.mongoUrl as string,
+    database: config.clusterName,
+    name: config.nodeId,
+  });
+  // Two connections: a lease must never queue behind entries.
+  const data = await connectPatiently(config, "data", logger);
+  const leases = await connectPatiently(config, "leases", logger);
+  try {
+    const report = await checkServers(data, { monitorUrls: null });
+    const problems = [...report.problems, ...(await mongoProblems(mongo, logger))];
+    if (problems.length > 0) throw new CatchallError("conflict", problems.join("; "));
+    const node = new ClusterLives({ ...options, data, leases, mongo, report });
+    await node.begin();
+    return node;
+  } catch (error) {
+    await Promise.all([data.close(), leases.close(), mongo.close()]);
+    throw error;
+  }
+}
+
+/** Servers that start together with this node need a moment. */
+async function connectPatiently(
+  config: Config,
+  purpose: string,
+  logger: Logger,
+): Promise<NatsRequests> {
+  const { natsUrl } = config;
+  if (natsUrl === null) throw new CatchallError("conflict", "A cluster node needs --nats-url");
+  for (let tries = 1; ; tries++) {
+    try {
+      return await connectNats({ ...config, natsUrl }, `${config.nodeId}-${purpose}`);
+    } catch (error) {
+      if (tries >= CONNECT_TRIES_MAX) throw error;
+      logger.warn({ err: error, tries }, "NATS can't be reached yet");
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, CONNECT_PAUSE_MS);
+      });
+    }
+  }
+}
+
+/** What forbids to use MongoDB. That it is away does not: what needs it waits for it and says so. */
+async function mongoProblems(mongo: MongoConnection, logger: Logger): Promise<readonly string[]> {
+  try {
+    const { problems, warnings } = await checkMongo(mongo);
+    for (const warning of warnings) logger.warn({ warning }, "MongoDB could be safer");
+    return problems;
+  } catch (error) {
+    logger.error({ err: error }, "MongoDB can't be reached; partitions are opened once it can");
+    return [];
+  }
+}
+
+interface LivesOptions extends ClusterOptions {
+  readonly data: NatsRequests;
+  readonly leases: NatsRequests;
+  readonly mongo: MongoConnection;
+  readonly report: ServerReport;
+}
+
+class ClusterLives implements RunningNode {
+  readonly router: RejoiningIngress;
+  readonly clock: NodeClock = new NodeClock();
+  readonly timers: NodeTimers = new NodeTimers();
+  readonly #options: LivesOptions;
+  readonly #random = new NodeRandom();
+  #life: ClusterNode | null = null;
+  #isStopping = false;
+
+  constructor(options: LivesOptions) {
+    this.#options = options;
+    const { nodeId, maxPendingEvents } = options.config;
+    this.router = new RejoiningIngress({ nodeId, pendingEventsMax: maxPendingEvents });
+  }
+
+  get description(): Readonly<Record<string, unknown>> {
+    const { version, logSync, logSyncReason } = this.#options.report;
+    const incarnation = this.#life?.incarnation;
+    return { incarnation, natsVersion: version, logSync, logSyncReason };
+  }
+
+  /** The first life; what forbids it ends the process. */
+  async begin(): Promise<void> {
+    const { report, logger } = this.#options;
+    if (report.logSync !== "always") {
+      logger.error({ reason: report.logSyncReason }, NOT_SYNCED);
+    }
+    await this.#live();
+  }
+
+  async handOver(timeoutMs: number): Promise<void> {
+    this.#isStopping = true;
+    const noticed = new Promise<void>((resolve) => {
+      this.timers.after(LEAVE_NOTICE_MS, resolve);
+    });
+    await Promise.all([this.#life?.handOver(timeoutMs), noticed]);
+  }
+
+  async drain(timeoutMs: number): Promise<void> {
+    await this.#life?.drain(timeoutMs);
+  }
+
+  async stop(timeoutMs: number): Promise<void> {
+    this.#isStopping = true;
+    await this.#life?.stop(timeoutMs);
+    const { data, leases, mongo } = this.#options;
+    await Promise.all([data.close(), leases.close(), mongo.close()]);
+  }
+
+  async #live(): Promise<void> {
+    const { config, logger, report } = this.#options;
+    let isOver = false;
+    const over = (reason: string) => {
+      if (isOver) return;
+      isOver = true;
+      this.#life = null;
+      this.router.end(`The node joins the cluster again: ${reason}`);
+      this.#liveSoon();
+    };
+    const ports = await this.#createPorts();
+    const life = await startClusterNode(ports, settingsOf(config, report), {
+      onEnded: over,
+      isLogReachable: () => this.#options.data.isConnected,
+    });
+    if (isOver) return;
+    this.#life = life;
+    this.router.begin(life.router);
+    logger.info({ incarnation: life.incarnation }, "A life of the node has begun");
+  }
+
+  #liveSoon(): void {
+    if (this.#isStopping) return;
+    this.timers.after(REJOIN_DELAY_MS, () => {
+      this.#live().catch((error: unknown) => {
+        this.#options.logger.warn({ err: error }, "The node could not join; it tries again");
+        this.#liveSoon();
+      });
+    });
+  }
+
+  async #createPorts(): Promise<ClusterPorts> {
+    const { config, data, leases, mongo, logger, metrics } = this.#options;
+    const { clusterName, walReplicas: replicas } = config;
+    const { clock, timers } = this;
+    const random = this.#random;
+    const control = await NatsKvControlStore.open(leases, { clusterName, replicas });
+    const logOptions = { clusterName, replicas, logBytesMax: null, clock, random };
+    const log = await JetStreamNodeLog.open(data, logOptions);
+    const problems = (await checkStream(leases, controlStream(clusterName), replicas)) ?? [];
+    for (const problem of problems) logger.error({ problem }, "A stream breaks a promise");
+    const { storeId } = log;
+    const checkpoints = new MongoCheckpointStore({ connection: mongo, storeId, logger });
+    const connect = (self: number) => new NatsTransport(data, { clusterName, self });
+    return { clock, timers, random, logger, metrics, log, control, checkpoints, connect };
+  }
+}
+
+const NOT_SYNCED =
+  "The write-ahead log in NATS is not known to be synced before each answer: a power cut can lose what was acknowledged; set sync_interval: always";
+
+function settingsOf(config: Config, report: ServerReport): ClusterSettings {
+  return {
+    nodeId: config.nodeId,
+    clusterName: config.clusterName,
+    partitions: config.partitions,
+    initialRule: { ...DEFAULT_RULE, deliveredThreshold: config.deliveredThreshold },
+    leaseTtlMs: config.leaseTtlMs,
+    expectNodes: config.expectNodes,
+    autoRebalance: config.autoRebalance,
+    idempotencyWindowMs: config.idempotencyWindowMs,
+    idempotencyKeysMax: config.idempotencyMaxKeys,
+    checkpointIntervalMs: config.checkpointIntervalMs,
+    logRetentionMs: config.logRetentionMs,
+    pendingEventsMax: config.maxPendingEvents,
+    log: {
+      kind: `NATS JetStream ${report.version}, ${config.walReplicas} replica(s)`,
+      synced: report.logSync === "always",
+    },
+  };
+}

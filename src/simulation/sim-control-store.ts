@@ -11,6 +11,7 @@ import {
   incarnationOfKey,
   leaseKey,
   type PutOutcome,
+  TABLE_KEY,
 } from "../control-plane/control-store.ts";
 import { CatchallError } from "../model/errors.ts";
 import type { SimLife } from "./sim-life.ts";
@@ -55,6 +56,7 @@ export class SimControlStore {
   /** Versions by key, newest last; bounded to what a stale read may see. */
   readonly #versions: Map<string, Version[]> = new Map();
   readonly #watchers: Set<Watcher> = new Set();
+  readonly #leaseKeys: string[] = [];
   #revision = 0;
 
   constructor(world: SimWorld, faults: ControlFaults, history: Required<StoreHistory>) {
@@ -99,9 +101,9 @@ export class SimControlStore {
     return versions.findLast((version) => version.atMs <= sinceMs)?.record ?? null;
   }
 
-  leaseKeys(): string[] {
-    const keys = [...this.#versions.keys()].filter((key) => incarnationOfKey(key) !== null);
-    return keys.sort((a, b) => (incarnationOfKey(a) ?? 0) - (incarnationOfKey(b) ?? 0));
+  /** In the order of their creation. */
+  get leaseKeys(): readonly string[] {
+    return this.#leaseKeys;
   }
 
   put(key: string, value: Uint8Array, expectedRevision: number): PutOutcome {
@@ -110,6 +112,7 @@ export class SimControlStore {
       this.world.trace("control conflict", keyNumber(key), expectedRevision);
       return { kind: "conflict" };
     }
+    if (previous === null && key !== TABLE_KEY) this.#leaseKeys.push(key);
     const record: ControlRecord = { key, revision: ++this.#revision, value };
     this.#keep(key, record);
     this.world.trace("control put", keyNumber(key), record.revision, value.length);
@@ -122,6 +125,7 @@ export class SimControlStore {
     if (this.newest(key) === null) return;
     this.#revision++;
     this.#keep(key, null);
+    this.#leaseKeys.splice(this.#leaseKeys.indexOf(key), 1);
     this.world.trace("control delete", keyNumber(key));
   }
 
@@ -185,7 +189,7 @@ class SimControlClient implements ControlStore {
 
   readLeases(): Promise<readonly ControlRecord[]> {
     return this.#ask("readLeases", () => {
-      const records = this.#store.leaseKeys().map((key) => this.#store.readAsClient(key));
+      const records = this.#store.leaseKeys.map((key) => this.#store.readAsClient(key));
       return records.filter((record) => record !== null);
     });
   }

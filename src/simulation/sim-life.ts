@@ -7,7 +7,7 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
-import type { SimWorld } from "./sim-world.ts";
+import { IDLE, type SimWorld } from "./sim-world.ts";
 
 /** Wall time at virtual time 0. */
 const EPOCH_MS = 1_800_000_000_000;
@@ -32,7 +32,7 @@ export class SimMachine {
   #suspendedMs = 0;
   #suspendedSinceMs: number | null = null;
   #isFrozen = false;
-  #postponed: (() => void)[] = [];
+  #postponed: (() => unknown)[] = [];
   #lives = 0;
 
   constructor(world: SimWorld, index: number, rates: MachineClock) {
@@ -98,7 +98,7 @@ export class SimMachine {
     this.world.trace("wall jump", this.index, Math.round(byMs));
   }
 
-  postpone(work: () => void): void {
+  postpone(work: () => unknown): void {
     this.#postponed.push(work);
   }
 
@@ -150,7 +150,7 @@ export class SimLife {
   }
 
   /** Runs `work` in this life `delayMs` of true time from now; never after its death, not while frozen. */
-  later(delayMs: number, work: () => void): void {
+  later(delayMs: number, work: () => unknown): void {
     this.world.after(delayMs, () => this.run(work));
   }
 
@@ -177,20 +177,41 @@ export class SimLife {
   }
 
   #startTimer(delayMs: number, work: () => void): TimerHandle {
-    const dueMs = this.machine.clock.monotonicMs() + Math.max(0, delayMs);
-    let isCancelled = false;
-    const fire = (): void => {
-      if (isCancelled) return;
-      const leftMs = dueMs - this.machine.clock.monotonicMs();
-      // The machine stood still meanwhile.
-      if (leftMs > TIMER_SLACK_MS) this.later(leftMs / this.machine.rate, fire);
-      else work();
-    };
-    this.later(Math.max(0, delayMs) / this.machine.rate, fire);
-    return {
-      cancel: () => {
-        isCancelled = true;
-      },
-    };
+    const timer = new SimTimer(this, this.machine.clock.monotonicMs() + Math.max(0, delayMs), work);
+    timer.schedule();
+    return timer;
+  }
+}
+
+class SimTimer implements TimerHandle {
+  readonly #life: SimLife;
+  /** By the monotonic clock of its machine. */
+  readonly #dueMs: number;
+  readonly #work: () => void;
+  #isCancelled = false;
+
+  constructor(life: SimLife, dueMs: number, work: () => void) {
+    this.#life = life;
+    this.#dueMs = dueMs;
+    this.#work = work;
+  }
+
+  schedule(): void {
+    const { clock, rate } = this.#life.machine;
+    this.#life.later(Math.max(0, this.#dueMs - clock.monotonicMs()) / rate, () => this.#fire());
+  }
+
+  cancel(): void {
+    this.#isCancelled = true;
+  }
+
+  #fire(): unknown {
+    if (this.#isCancelled) return IDLE;
+    if (this.#dueMs - this.#life.machine.clock.monotonicMs() <= TIMER_SLACK_MS) {
+      return this.#work();
+    }
+    // The machine stood still meanwhile.
+    this.schedule();
+    return IDLE;
   }
 }

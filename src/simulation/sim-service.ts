@@ -33,6 +33,14 @@ export const NO_SERVICE_FAULTS: ServiceFaults = {
 /** Null: no answer came; the effect may have happened, may happen later, or never. */
 export type Answer<T> = { readonly value: T } | null;
 
+interface Call<T> {
+  readonly life: SimLife;
+  readonly timeoutMs: number;
+  readonly effect: () => T;
+  readonly answered: (answer: Answer<T>) => void;
+  readonly startedMs: number;
+}
+
 /** Later than this after the caller's timeout nothing arrives. */
 const LATE_MAX_MS = 20_000;
 
@@ -81,37 +89,38 @@ export class SimService {
     answered: (answer: Answer<T>) => void,
   ): void {
     const { world, faults, random } = this;
-    const machine = life.machine.index;
-    const startedMs = world.nowMs;
-    const giveUp = (): void => {
-      // Sometimes the connection breaks before the timeout.
-      const waitMs = random.chance(0.3) ? random.between(0, timeoutMs) : timeoutMs;
-      life.later(Math.max(0, startedMs + waitMs - world.nowMs), () => answered(null));
-    };
+    const call: Call<T> = { life, timeoutMs, effect, answered, startedMs: world.nowMs };
     const isLate = random.chance(faults.late);
     // What was written into a dead connection may still get through, seldom.
-    const isSent = this.canReach(machine) || random.chance(0.05);
+    const isSent = this.canReach(life.machine.index) || random.chance(0.05);
     if (!isSent || random.chance(faults.requestLost)) {
-      giveUp();
-      return;
+      this.#giveUp(call);
+    } else if (isLate) {
+      this.#giveUp(call);
+      const lateMs = random.between(0, timeoutMs + LATE_MAX_MS);
+      world.after(lateMs, () => this.#arrive(effect), true);
+    } else {
+      world.after(this.delayMs(), () => this.#serve(call), true);
     }
-    if (isLate) {
-      giveUp();
-      world.after(
-        random.between(0, timeoutMs + LATE_MAX_MS),
-        () => void this.#arrive(effect),
-        true,
-      );
-      return;
-    }
-    const arrive = (): void => {
-      const result = this.#arrive(effect);
-      const isLost = random.chance(faults.answerLost) || !this.canReach(machine);
-      const backMs = this.delayMs();
-      if (result === null || isLost || world.nowMs + backMs > startedMs + timeoutMs) giveUp();
-      else life.later(backMs, () => answered(result));
-    };
-    world.after(this.delayMs(), arrive, true);
+  }
+
+  /** The request arrives in time; its answer may not. */
+  #serve<T>(call: Call<T>): void {
+    const { world, random } = this;
+    const { life, startedMs, timeoutMs, answered } = call;
+    const result = this.#arrive(call.effect);
+    const isLost = random.chance(this.faults.answerLost) || !this.canReach(life.machine.index);
+    const backMs = this.delayMs();
+    const isTooLate = world.nowMs + backMs > startedMs + timeoutMs;
+    if (result === null || isLost || isTooLate) this.#giveUp(call);
+    else life.later(backMs, () => answered(result));
+  }
+
+  /** At the timeout, or earlier when the connection breaks. */
+  #giveUp<T>({ life, timeoutMs, startedMs, answered }: Call<T>): void {
+    const { random } = this;
+    const waitMs = random.chance(0.3) ? random.between(0, timeoutMs) : timeoutMs;
+    life.later(Math.max(0, startedMs + waitMs - this.world.nowMs), () => answered(null));
   }
 
   #arrive<T>(effect: () => T): Answer<T> {

@@ -9,7 +9,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { FrameHandler, Transport } from "../transport/transport.ts";
 import type { SimLife } from "./sim-life.ts";
 import type { SimRandom } from "./sim-random.ts";
-import type { SimWorld } from "./sim-world.ts";
+import { IDLE, type SimWorld } from "./sim-world.ts";
 
 /** Probabilities are per frame. */
 export interface NetworkFaults {
@@ -153,14 +153,14 @@ export class SimNetwork {
     const { faults } = this;
     const random = this.#random;
     if (this.isAway || random.chance(faults.lost) || this.#isCut(from, to)) return;
-    const deliver = (): void => {
-      if (this.isAway || this.#isCut(from, to)) return;
-      to.life.run(() => {
-        if (!to.isClosed) arrive();
-      });
-    };
-    this.world.after(this.#delayMs(), deliver);
-    if (random.chance(faults.duplicated)) this.world.after(this.#delayMs(), deliver);
+    this.world.after(this.#delayMs(), () => this.#deliver(from, to, arrive));
+    if (!random.chance(faults.duplicated)) return;
+    this.world.after(this.#delayMs(), () => this.#deliver(from, to, arrive));
+  }
+
+  #deliver(from: Endpoint, to: Endpoint, arrive: () => void): unknown {
+    if (this.isAway || this.#isCut(from, to) || to.isClosed) return IDLE;
+    return to.life.run(() => (to.isClosed ? IDLE : arrive()));
   }
 
   #isCut(from: Endpoint, to: Endpoint): boolean {

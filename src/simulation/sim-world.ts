@@ -12,10 +12,13 @@ export type Drain = (next: () => void) => void;
 interface SimEvent {
   readonly atMs: number;
   readonly order: number;
-  readonly work: () => void;
+  readonly work: () => unknown;
   /** True when the work can't settle a promise: the next event may follow without a drain. */
   readonly isPure: boolean;
 }
+
+/** What work returns that did nothing after all (cancelled, of a dead life): no drain is needed. */
+export const IDLE: unique symbol = Symbol("idle");
 
 /** A broken promise of the product (or of the simulator). */
 export interface SimFailure {
@@ -57,12 +60,12 @@ export class SimWorld {
   }
 
   /** Runs `work` at that instant, or now if it has passed. */
-  at(atMs: number, work: () => void, isPure = false): void {
+  at(atMs: number, work: () => unknown, isPure = false): void {
     const event = { atMs: Math.max(atMs, this.nowMs), order: this.#order++, work, isPure };
     push(this.#heap, event);
   }
 
-  after(delayMs: number, work: () => void, isPure = false): void {
+  after(delayMs: number, work: () => unknown, isPure = false): void {
     this.at(this.nowMs + delayMs, work, isPure);
   }
 
@@ -96,8 +99,7 @@ export class SimWorld {
       pop(this.#heap);
       this.nowMs = first.atMs;
       this.instant++;
-      first.work();
-      if (!first.isPure) return true;
+      if (first.work() !== IDLE && !first.isPure) return true;
     }
   }
 

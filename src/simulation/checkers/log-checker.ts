@@ -34,6 +34,8 @@ import type { StoreHistory } from "../store-history.ts";
 interface CheckedLog {
   crc: number;
   sealedAt: number | null;
+  /** A late seal or create makes a new log of that name: it may hold nothing but a SEAL. */
+  isDeleted: boolean;
   /** Partition, epoch and sequence of each section, in order. */
   readonly sections: { readonly partition: number; readonly epoch: number; sequence: number }[];
   /** How many of `sections` are trimmed. */
@@ -88,7 +90,11 @@ export class LogChecker implements StoreHistory {
       this.#world.fail("I10", text);
     }
     if (ok.kind === ENTRY_KIND_SEAL) {
-      log.sealedAt = sequence;
+      if (!log.isDeleted) log.sealedAt = sequence;
+      return;
+    }
+    if (log.isDeleted) {
+      this.#world.fail("I10", `Log ${incarnation} was deleted and took entry ${sequence}`);
       return;
     }
     for (const section of readSections(bytes, ENTRY_HEADER_BYTES, bytes.length)) {
@@ -108,7 +114,10 @@ export class LogChecker implements StoreHistory {
 
   logDeleted(incarnation: number, last: number): void {
     this.logTrimmed(incarnation, last);
-    if (this.sealedAt(incarnation) !== null) return;
+    const log = this.#logOf(incarnation);
+    log.isDeleted = true;
+    log.crc = chainSeed(incarnation, SIM_STORE_ID);
+    if (log.sealedAt !== null) return;
     this.#world.fail("I15", `Log ${incarnation} was deleted before it was sealed`);
   }
 
@@ -194,7 +203,14 @@ export class LogChecker implements StoreHistory {
     let log = this.#logs.get(incarnation);
     if (log === undefined) {
       const crc = chainSeed(incarnation, SIM_STORE_ID);
-      log = { crc, sealedAt: null, sections: [], trimmed: 0, released: new Map() };
+      log = {
+        crc,
+        sealedAt: null,
+        isDeleted: false,
+        sections: [],
+        trimmed: 0,
+        released: new Map(),
+      };
       this.#logs.set(incarnation, log);
     }
     return log;

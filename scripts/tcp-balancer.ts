@@ -219,7 +219,8 @@ export class TcpBalancer {
   async #check(target: Target): Promise<void> {
     if (target.isChecking) return;
     target.isChecking = true;
-    const answer = await this.#ask(target);
+    const { isTls, checkTimeoutMs } = this.#options;
+    const answer = await askReadiness(target, isTls, checkTimeoutMs);
     target.isChecking = false;
     if (typeof answer === "number") {
       target.silentChecks = 0;
@@ -232,32 +233,34 @@ export class TcpBalancer {
     }
   }
 
-  /** The status code, or why there is none. */
-  #ask(target: Target): Promise<number | string> {
-    const { isTls, checkTimeoutMs: timeoutMs } = this.#options;
-    return new Promise((resolve) => {
-      const where: RequestOptions = { host: target.host, port: target.port, path: CHECK_PATH };
-      const options = { ...where, agent: false, headers: { connection: "close" } };
-      const request = isTls
-        ? getHttps({ ...options, rejectUnauthorized: false })
-        : getHttp(options);
-      const timer = setTimeout(() => {
-        request.destroy();
-        resolve("no answer in time");
-      }, timeoutMs);
-      request.once("response", (response) => {
-        response.resume();
-        resolve(response.statusCode ?? 0);
-      });
-      request.on("error", (error) => resolve(error.message));
-      request.once("close", () => clearTimeout(timer));
-    });
-  }
-
   #mark(target: Target, isReady: boolean, reason: string): void {
     target.reason = isReady ? "" : reason;
     if (target.isReady === isReady) return;
     target.isReady = isReady;
     this.#options.onChange(target.id, isReady, target.reason);
   }
+}
+
+/** Status code of `/readyz`, or why there is none. */
+export function askReadiness(
+  target: Pick<BalancerTarget, "host" | "port">,
+  isTls: boolean,
+  timeoutMs: number,
+): Promise<number | string> {
+  return new Promise((resolve) => {
+    const where: RequestOptions = { host: target.host, port: target.port, path: CHECK_PATH };
+    const options = { ...where, agent: false, headers: { connection: "close" } };
+    // The certificate is for the name that clients use, not for this address.
+    const request = isTls ? getHttps({ ...options, rejectUnauthorized: false }) : getHttp(options);
+    const timer = setTimeout(() => {
+      request.destroy();
+      resolve("no answer in time");
+    }, timeoutMs);
+    request.once("response", (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    request.on("error", (error) => resolve(error.message));
+    request.once("close", () => clearTimeout(timer));
+  });
 }

@@ -19,6 +19,8 @@ export interface Config {
   readonly nodeId: string;
   /** Comma-separated servers; not null makes this a cluster node. */
   readonly natsUrl: string | null;
+  /** Comma-separated; null asks port 8222 of every server. */
+  readonly natsMonitorUrl: string | null;
   readonly natsUser: string | null;
   /** Secret. */
   readonly natsPassword: string | null;

@@ -48,6 +48,7 @@ interface Layers {
 
 const CLUSTER_ONLY_FIELDS = [
   "mongoUrl",
+  "natsMonitorUrl",
   "natsUser",
   "natsPassword",
   "natsToken",

@@ -95,9 +95,16 @@ const CLUSTER_OPTIONS: readonly OptionRow[] = [
   row(
     "nats-url",
     "natsUrl",
-    { type: "urls", schemes: ["nats", "tls", "ws", "wss"] },
+    { type: "urls", schemes: ["nats", "tls"] },
     null,
     "NATS servers, comma-separated; giving it makes this a cluster node",
+  ),
+  row(
+    "nats-monitor-url",
+    "natsMonitorUrl",
+    { type: "urls", schemes: ["http", "https"] },
+    null,
+    "Monitoring endpoints of the NATS servers, which tell whether the log is synced (default: port 8222 of each)",
   ),
   row("nats-user", "natsUser", text, null, "NATS user"),
   secret(row("nats-password", "natsPassword", text, null, "NATS password")),

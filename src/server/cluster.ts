@@ -55,7 +55,7 @@ export async function startCluster(options: ClusterOptions): Promise<RunningNode
   const data = await connectPatiently(config, "data", logger);
   const leases = await connectPatiently(config, "leases", logger);
   try {
-    const report = await checkServers(data, { monitorUrls: null });
+    const report = await checkServers(data, { monitorUrls: monitorUrls(config) });
     const problems = [...report.problems, ...(await mongoProblems(mongo, logger))];
     if (problems.length > 0) throw new CatchallError("conflict", problems.join("; "));
     const node = new ClusterLives({ ...options, data, leases, mongo, report });
@@ -65,6 +65,10 @@ export async function startCluster(options: ClusterOptions): Promise<RunningNode
     await Promise.all([data.close(), leases.close(), mongo.close()]);
     throw error;
   }
+}
+
+function monitorUrls(config: Config): readonly string[] | null {
+  return config.natsMonitorUrl?.split(",").map((url) => url.trim()) ?? null;
 }
 
 /** Servers that start together with this node need a moment. */

@@ -5,6 +5,11 @@
  */
 
 import { CatchallError, type ErrorCode } from "../model/errors.ts";
+import {
+  IMPORT_CHUNK_BYTES_MAX,
+  type ImportChunk,
+  readImportChunk,
+} from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
 import { isJsonObject, type JsonObject, ownField, parseJsonBytes } from "./json-body.ts";
 
@@ -78,6 +83,16 @@ export function parseOverride(body: Uint8Array): OverrideRequest {
     );
   }
   return { status, reason };
+}
+
+/** One chunk of `catchall import`. Errors: `body_too_large`, `invalid_body`, `invalid_json`. */
+export function parseImportChunk(body: Uint8Array): ImportChunk {
+  if (body.length > IMPORT_CHUNK_BYTES_MAX) throw new CatchallError("body_too_large");
+  const chunk = readImportChunk(parseJsonBytes(body));
+  if (typeof chunk === "string") {
+    throw new CatchallError("invalid_body", `The chunk of the import is wrong: ${chunk}`);
+  }
+  return chunk;
 }
 
 export function isStatusName(value: unknown): value is StatusName {

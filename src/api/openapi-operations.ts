@@ -236,11 +236,31 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
     success: ok("RebalanceProgress", "Progress"),
     problems: [400, 404],
   },
+  cancelRebalance: {
+    tag: "cluster",
+    summary: "End a rebalance or a drain before its moves are done",
+    description:
+      "A move that is already being handed over ends as it would have; everything else stays where it is. A node that " +
+      "was to be drained takes part again. Cancelling again changes nothing; what is done can't be cancelled (409).",
+    success: ok("RebalanceProgress", "How far it came"),
+    problems: [400, 404, 409, 504],
+  },
   drain: {
     tag: "cluster",
     summary: "Move everything off a node",
     success: { "202": accepted("Started") },
     problems: [400, 404, 409, 504],
+  },
+  importChunk: {
+    tag: "cluster",
+    summary: "Add the domains of one page of another data directory, once",
+    description:
+      "What `catchall import` sends. Counts add up, first and last seen widen, this cluster's rule decides the status, " +
+      "an override is taken over where there is none. A chunk that was imported before adds nothing, so that any " +
+      "chunk may be sent again; one whose predecessor in the same partition is missing is refused (422).",
+    body: json("ImportChunk"),
+    success: ok("ImportReport", "Imported, durably and once"),
+    problems: [...BODY_PROBLEMS, 422, 504],
   },
   getRule: {
     tag: "cluster",

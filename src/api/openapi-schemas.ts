@@ -57,6 +57,13 @@ const totals = {
 
 const rejectedLine: Schema = object({ index: count, code: text, message: text });
 
+const importPlace: Schema = object({
+  page: { type: "integer", minimum: 0, maximum: 65_535 },
+  part: count,
+});
+const exactCount: Schema = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
+const timeMs: Schema = { ...count, description: "Milliseconds since 1970; 0 for never" };
+
 const bulkAnswer = {
   accepted: { ...count, description: "Events that are durable and counted now" },
   replayed: { ...count, description: "Events that were counted before under the same id" },
@@ -181,13 +188,44 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     log: object({ kind: text, synced: { type: "boolean" }, sizeBytes: count }),
   }),
   Location: object({ domain, hash: count, partition: count, owner: text, epoch: count }),
+  ImportChunk: object({
+    source: object({ storeId: count, digest: { type: "string", pattern: "^[0-9a-f]{32,64}$" } }),
+    place: importPlace,
+    previous: {
+      oneOf: [importPlace, { type: "null" }],
+      description: "Place of the chunk before this one in the source; null for the first",
+    },
+    domains: {
+      type: "array",
+      minItems: 1,
+      maxItems: 1_000,
+      description: "All of the same page: hash >>> 16",
+      items: object(
+        {
+          domain,
+          delivered: exactCount,
+          bounced: exactCount,
+          firstSeenMs: timeMs,
+          lastSeenMs: timeMs,
+          status,
+          statusSinceMs: timeMs,
+          override: object({ status, reason: text, by: text, atMs: timeMs }),
+        },
+        ["override"],
+      ),
+    },
+  }),
+  ImportReport: object({
+    domains: count,
+    repeated: { type: "boolean", description: "True when all was there already" },
+  }),
   RebalancePlan: object({
     id: text,
     moves: list(object({ partition: count, from: text, to: text })),
   }),
   RebalanceProgress: object({
     id: text,
-    state: { type: "string", enum: ["done", "running", "failed"] },
+    state: { type: "string", enum: ["done", "running", "cancelled", "failed"] },
     done: count,
     total: count,
     bytes: count,

@@ -27,7 +27,7 @@ const PROBLEM_TEXTS: Readonly<Record<number, string>> = {
   413: "The body is over the limit",
   414: "The URL is over the limit",
   415: "The content type is not supported",
-  422: "The Idempotency-Key was used on this domain for another event",
+  422: "Not what was sent before: a reused Idempotency-Key, or an import that does not go on from there",
   429: "Too many failed authentications from this address",
   500: "Internal error",
   503: "The node can't answer now; nothing was counted, a retry is safe",

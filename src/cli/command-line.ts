@@ -8,6 +8,7 @@ import { Command, CommanderError } from "commander";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerDomains } from "./commands/domains.ts";
 import { registerEvents } from "./commands/events.ts";
+import { registerImport } from "./commands/import.ts";
 import { registerInspect } from "./commands/inspect.ts";
 import { registerRule } from "./commands/rule.ts";
 import { registerVerify } from "./commands/verify.ts";
@@ -49,6 +50,7 @@ async function buildProgram(argv: readonly string[], context: CliContext): Promi
   registerDomains(program, context);
   registerCluster(program, context);
   registerRule(program, context);
+  registerImport(program, context);
   registerInspect(program, context);
   registerVerify(program, context);
   if (argv[0] === "load") {

@@ -15,6 +15,8 @@ import type {
   EventInput,
   EventKindName,
   EventResult,
+  ImportChunk,
+  ImportReport,
   LookupResult,
   Readiness,
   RebalancePlan,
@@ -252,6 +254,17 @@ export class CatchallClient {
 
   drain(node: string, options: CallOptions = {}): Promise<RebalancePlan> {
     return this.#write("POST", `/cluster/nodes/${encodeURIComponent(node)}/drain`, options);
+  }
+
+  /** Ends a rebalance or a drain before its moves are done; resolves to how far it came. */
+  cancelRebalance(id: string, options: CallOptions = {}): Promise<RebalanceProgress> {
+    const path = `/cluster/rebalances/${encodeURIComponent(id)}`;
+    return this.#write("DELETE", path, options, undefined, true);
+  }
+
+  /** Adds one chunk of another data directory; a chunk that was added before adds nothing. */
+  importChunk(chunk: ImportChunk, options: CallOptions = {}): Promise<ImportReport> {
+    return this.#write("POST", "/cluster/import", options, chunk, true);
   }
 
   /** Resolves for a node that is not ready as well: the answer says so and why. */

@@ -7,6 +7,7 @@ import type { EventKindName } from "../model/event.ts";
 import type { Rule, StatusName } from "../model/status.ts";
 
 export type { EventKindName } from "../model/event.ts";
+export type { ImportChunk, ImportedDomain, ImportPlace } from "../model/import-chunk.ts";
 export type { Rule, StatusName } from "../model/status.ts";
 
 /** Status of one domain with its evidence. Times are RFC 3339, null for a domain never seen. */
@@ -151,11 +152,17 @@ export interface RebalancePlan {
 
 export interface RebalanceProgress {
   readonly id: string;
-  readonly state: "done" | "running" | "failed";
+  readonly state: "done" | "running" | "cancelled" | "failed";
   readonly done: number;
   readonly total: number;
   readonly bytes: number;
   readonly etaMs: number | null;
+}
+
+/** `repeated`: the chunk was imported before and added nothing now. */
+export interface ImportReport {
+  readonly domains: number;
+  readonly repeated: boolean;
 }
 
 export interface Readiness {

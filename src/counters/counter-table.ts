@@ -150,6 +150,23 @@ export class CounterTable {
     this.#markDirty(entry);
   }
 
+  /** Adds what another table counted of the domain; times 0 = null. Does not change the status either. */
+  merge(
+    entry: number,
+    other: {
+      readonly delivered: number;
+      readonly bounced: number;
+      readonly firstSeenMs: number;
+      readonly lastSeenMs: number;
+    },
+  ): void {
+    const { delivered, bounced, firstSeenMs, lastSeenMs } = other;
+    this.#totals.addCount(DELIVERED, this.#records.addCount(entry, DELIVERED, delivered));
+    this.#totals.addCount(BOUNCED, this.#records.addCount(entry, BOUNCED, bounced));
+    if (lastSeenMs !== 0) this.#records.widen(entry, firstSeenMs, lastSeenMs);
+    this.#markDirty(entry);
+  }
+
   setStatus(entry: number, status: StatusCode, sinceMs: number): void {
     this.#totals.moveStatus(this.#records.status(entry), status);
     this.#records.setStatus(entry, status, sinceMs);

@@ -274,6 +274,13 @@ export class EntryRecords {
     this.#setTimeMs(entry, LAST_SEEN, 10, timeMs);
   }
 
+  /** Takes in the times of another record of the domain; neither is 0. */
+  widen(entry: number, firstMs: number, lastMs: number): void {
+    const beforeMs = this.firstSeenMs(entry);
+    if (beforeMs === 0 || firstMs < beforeMs) this.#setTimeMs(entry, FIRST_SEEN, 0, firstMs);
+    if (lastMs > this.lastSeenMs(entry)) this.#setTimeMs(entry, LAST_SEEN, 10, lastMs);
+  }
+
   #setTimeMs(entry: number, word: number, shift: number, timeMs: number): void {
     assert(timeMs >= 0 && timeMs <= TIME_MS_MAX, "time is out of range");
     const chunk = this.#chunkOf(entry);

@@ -3,7 +3,7 @@
  * logged with it. Never decides anything about placement or counts itself.
  */
 
-import { booleanParameter, parseOverride, parseRule } from "../api/messages.ts";
+import { booleanParameter, parseImportChunk, parseOverride, parseRule } from "../api/messages.ts";
 import { DomainParser } from "../model/domain-name.ts";
 import { nameParameter, parseDomain } from "./domain-handlers.ts";
 import type { Exchange, ExchangeContext, ExchangeHandler } from "./exchange.ts";
@@ -48,6 +48,31 @@ export function rebalanceProgressHandler(context: ExchangeContext): ExchangeHand
     exchange.answer(context.deps.ingress.rebalanceProgress(id), (progress) =>
       exchange.json(200, progress),
     );
+  };
+}
+
+/** `DELETE /cluster/rebalances/{id}`. */
+export function cancelRebalanceHandler(context: ExchangeContext): ExchangeHandler {
+  return (exchange, request) => {
+    const id = nameParameter(request.parameter(0), "id");
+    exchange.answer(context.deps.ingress.cancelRebalance(id), (progress) => {
+      audit(exchange, "rebalance cancelled", { rebalance: id });
+      exchange.json(200, progress);
+    });
+  };
+}
+
+/** `POST /cluster/import`. */
+export function importChunkHandler(context: ExchangeContext): ExchangeHandler {
+  return (exchange, request) => {
+    exchange.readBody(request, JSON_ONLY, (body) => {
+      const chunk = parseImportChunk(body);
+      exchange.answer(context.deps.ingress.importChunk(chunk, exchange.principal), (report) => {
+        // One line for an import, not one for each of its thousands of chunks.
+        if (chunk.previous === null) audit(exchange, "import began", { ...chunk.source });
+        exchange.json(200, report);
+      });
+    });
   };
 }
 

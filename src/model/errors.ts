@@ -56,6 +56,8 @@ const ROWS = {
   body_too_large: [413, "Body is over the limit"],
   uri_too_long: [414, "URL is over the limit"],
   unsupported_media_type: [415, "Content type is not supported"],
+  import_gap: [422, "A part of the import before this one is missing"],
+  import_changed: [422, "The data directory is not as it was when its import began"],
   idempotency_key_reused: [422, "Idempotency-Key was used for another event on this domain"],
   headers_too_large: [431, "Headers are over the limit"],
   rate_limited: [429, "Too many requests"],

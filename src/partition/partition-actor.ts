@@ -18,7 +18,9 @@ import {
   recordFingerprint,
   recordKeyStart,
 } from "../model/event-records.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import type { KeyBudget } from "./idempotency-window.ts";
+import { ImportAdmission } from "./import-admission.ts";
 import type { PartitionState } from "./partition-state.ts";
 import {
   type Change,
@@ -75,6 +77,7 @@ export class PartitionActor {
   /** Verdicts on the keys of each producer's last committed sub-batch, for a repeat whose answer was lost. */
   readonly #lastKeys: Map<number, { readonly sequence: number; readonly keys: Uint8Array }> =
     new Map();
+  readonly #imports: ImportAdmission = new ImportAdmission(this);
   #isClosed = false;
 
   constructor(options: PartitionActorOptions) {
@@ -119,6 +122,11 @@ export class PartitionActor {
     return new Promise((resolve, reject) => {
       this.#commit.enqueue(new ChangeSection(this, change, resolve, reject));
     });
+  }
+
+  /** Adds a chunk of another store; resolves to true when it was there already. See {@link ImportAdmission.admit}. */
+  importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+    return this.#imports.admit(chunk, by);
   }
 
   /** From this tick on nothing is admitted or read; what was admitted is still committed and answered. */

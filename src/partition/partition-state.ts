@@ -21,6 +21,7 @@ import {
   recordNameLength,
   recordNameStart,
 } from "../model/event-records.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import {
   classify,
   type Rule,
@@ -31,33 +32,25 @@ import {
   statusCodeOf,
 } from "../model/status.ts";
 import type { IdempotencyWindow } from "./idempotency-window.ts";
+import { applyImport, type ImportMark, type ImportTarget } from "./import-apply.ts";
+import { decodeMetaImage, encodeMetaImage } from "./meta-image.ts";
 import { RuleSweep } from "./rule-sweep.ts";
-import { type Change, SECTION_OVERRIDE, SECTION_RESET, SECTION_RULE } from "./section-codec.ts";
+import {
+  type Change,
+  SECTION_IMPORT,
+  SECTION_OVERRIDE,
+  SECTION_RESET,
+  SECTION_RULE,
+} from "./section-codec.ts";
+import type { EventCounter, StateChange } from "./state-change.ts";
+
+export type { EventCounter, StateChange } from "./state-change.ts";
 
 export interface Override {
   readonly status: StatusName;
   readonly reason: string;
   readonly by: string;
   readonly atMs: number;
-}
-
-/** A status change as it is decided, before anyone turns it into text. */
-export interface StateChange {
-  readonly position: Position;
-  readonly partition: number;
-  /** Counts the changes of one entry; null for a rule's, which changes each domain at most once. */
-  readonly index: number | null;
-  /** Row of `table`; read in the same tick, by those who need its name and counts. */
-  readonly entry: number;
-  readonly table: CounterTable;
-  readonly from: StatusCode;
-  readonly to: StatusCode;
-  readonly timeMs: number;
-}
-
-/** A plain number that a metric publishes. */
-export interface EventCounter {
-  value: number;
 }
 
 export interface PartitionStateOptions {
@@ -67,14 +60,6 @@ export interface PartitionStateOptions {
   readonly rule: Rule;
   /** Called for each status change while it is set; not during recovery. */
   readonly onChange: (change: StateChange) => void;
-}
-
-interface MetaImage {
-  readonly rule: Rule;
-  readonly ruleRevision: number;
-  /** Incarnation, sequence, time of its last entry (missing in images of version 0.1.0). */
-  readonly producers: readonly (readonly [number, number, number?])[];
-  readonly overrides: readonly (readonly [string, Override])[];
 }
 
 export class PartitionState {
@@ -92,6 +77,8 @@ export class PartitionState {
   isMetaDirty = false;
   /** Last committed sequence of each producer incarnation. */
   readonly producers: Map<number, number> = new Map();
+  /** How far other stores have been imported, by store id. */
+  readonly imports: Map<number, ImportMark> = new Map();
   /** Time of the last entry of each producer, ms. */
   readonly #producerTimes: Map<number, number> = new Map();
   /** By entry of the table. */
@@ -169,6 +156,9 @@ export class PartitionState {
         return;
       case SECTION_RESET:
         this.#applyReset(change.domain, timeMs);
+        return;
+      case SECTION_IMPORT:
+        this.#applyImport(change.chunk, timeMs);
     }
   }
 
@@ -225,15 +215,15 @@ export class PartitionState {
 
   encodeMeta(): Uint8Array {
     this.isMetaDirty = false;
-    const image: MetaImage = {
+    return encodeMetaImage({
       rule: this.rule,
       ruleRevision: this.ruleRevision,
       producers: [...this.producers].map(([producer, sequence]) => {
         return [producer, sequence, this.#producerTimes.get(producer) ?? 0] as const;
       }),
       overrides: [...this.#overrides].map(([entry, o]) => [this.table.name(entry), o] as const),
-    };
-    return new TextEncoder().encode(JSON.stringify(image));
+      imports: [...this.imports].map(([id, { digest, page, part }]) => [id, digest, page, part]),
+    });
   }
 
   /** Takes one page of a checkpoint; `watermark` is what its manifest covers. */
@@ -258,12 +248,7 @@ export class PartitionState {
   }
 
   #restoreMeta(bytes: Uint8Array): void {
-    let image: MetaImage;
-    try {
-      image = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as MetaImage;
-    } catch (cause) {
-      throw new CatchallError("checkpoint_damaged", "A meta page cannot be read", { cause });
-    }
+    const image = decodeMetaImage(bytes);
     this.rule = image.rule;
     this.ruleRevision = image.ruleRevision;
     for (const [producer, sequence, timeMs = 0] of image.producers) {
@@ -272,6 +257,9 @@ export class PartitionState {
     }
     for (const [domain, override] of image.overrides) {
       this.#overrides.set(this.#findOrInsert(domain as DomainName), override);
+    }
+    for (const [id, digest, page, part] of image.imports ?? []) {
+      this.imports.set(id, { digest, page, part });
     }
   }
 
@@ -323,6 +311,22 @@ export class PartitionState {
     }
     this.#overrides.set(entry, { ...change.override, by: change.by, atMs: timeMs });
     if (!this.#isPageAhead(this.#parser.hash)) this.#reclassify(entry, timeMs);
+  }
+
+  #applyImport(chunk: ImportChunk, timeMs: number): void {
+    this.isMetaDirty = true;
+    const { table, imports } = this;
+    const target: ImportTarget = {
+      ...{ table, imports },
+      isPageAhead: (page) => this.#isPageAhead(page << 16),
+      findOrInsert: (domain) => this.#findOrInsert(domain),
+      settle: (entry) => this.settle(entry),
+      overrideOf: (entry) => this.#overrides.get(entry),
+      setOverride: (entry, override) => this.#overrides.set(entry, override),
+      statusOf: (entry) => this.#statusOf(entry),
+      announce: (entry, from, to) => this.#announce(entry, from, to, timeMs),
+    };
+    applyImport(target, chunk, timeMs);
   }
 
   #findOrInsert(domain: DomainName): number {

@@ -9,6 +9,7 @@
 import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { readUint32, recordsError, writeUint32 } from "../model/event-records.ts";
+import { type ImportChunk, readImportChunk } from "../model/import-chunk.ts";
 import { type Rule, STATUS_NAMES, type StatusName } from "../model/status.ts";
 
 export const SECTION_HEADER_BYTES = 12;
@@ -22,6 +23,8 @@ export const SECTION_RULE = 4;
 export const SECTION_CLAIM = 5;
 /** An owner gives a partition away: the last section of its epoch. No payload. */
 export const SECTION_RELEASE = 6;
+/** Domains of another store are added. */
+export const SECTION_IMPORT = 7;
 
 const parser = new DomainParser();
 
@@ -40,7 +43,8 @@ export type Change =
       readonly rule: Rule;
       readonly revision: number;
       readonly by: string;
-    };
+    }
+  | { readonly kind: typeof SECTION_IMPORT; readonly chunk: ImportChunk; readonly by: string };
 
 export interface SectionView {
   readonly partition: number;
@@ -152,6 +156,7 @@ export function decodeChange(bytes: Uint8Array, section: SectionView): Change {
 function isChange(change: Change): boolean {
   if (typeof change.by !== "string") return false;
   if (change.kind === SECTION_RULE) return isRule(change.rule) && isCount(change.revision);
+  if (change.kind === SECTION_IMPORT) return typeof readImportChunk(change.chunk) !== "string";
   if (change.kind !== SECTION_OVERRIDE && change.kind !== SECTION_RESET) return false;
   const { domain } = change;
   if (typeof domain !== "string" || parser.parseText(domain, false) !== null) return false;

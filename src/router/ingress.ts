@@ -6,6 +6,7 @@
 import type { DomainName, DomainParser } from "../model/domain-name.ts";
 import type { CatchallError } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
 
 /** Outcome of one submitted event: counted now, counted before under the same id, or an error. */
@@ -126,11 +127,19 @@ export interface RebalancePlan {
 
 export interface RebalanceProgress {
   readonly id: string;
-  readonly state: "done" | "running" | "failed";
+  /** `failed`: it ended with moves left. */
+  readonly state: "done" | "running" | "cancelled" | "failed";
   readonly done: number;
   readonly total: number;
   readonly bytes: number;
   readonly etaMs: number | null;
+}
+
+export interface ImportReport {
+  /** Domains of the chunk. */
+  readonly domains: number;
+  /** True when they were imported before: nothing was added now. */
+  readonly repeated: boolean;
 }
 
 export interface Readiness {
@@ -184,6 +193,16 @@ export interface Ingress {
   rebalance(options: { readonly isDryRun: boolean }): Promise<RebalancePlan>;
   /** Rejects with `rebalance_not_found`. */
   rebalanceProgress(id: string): Promise<RebalanceProgress>;
+  /**
+   * Ends a rebalance or drain before its moves are done; again is harmless. Rejects with `rebalance_not_found`, or
+   * `conflict` when it is done.
+   */
+  cancelRebalance(id: string): Promise<RebalanceProgress>;
   /** Rejects with `node_not_found` or `drain_impossible`. */
   drain(node: string): Promise<RebalancePlan>;
+  /**
+   * Adds a chunk of another store, once. Rejects with `import_gap` when the chunk before it is missing, `import_changed`
+   * when the source is not as it was.
+   */
+  importChunk(chunk: ImportChunk, by: string): Promise<ImportReport>;
 }

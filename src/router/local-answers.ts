@@ -6,6 +6,7 @@
 
 import type { DomainName } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
 import type { PartitionActor } from "../partition/partition-actor.ts";
 import {
@@ -98,6 +99,12 @@ export class LocalAnswers implements OwnerAnswers {
 
   change(change: DomainChange): Promise<void> {
     return this.host.actorOf(change.domain).change(change);
+  }
+
+  async importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+    const [first] = chunk.domains;
+    if (first === undefined) throw new CatchallError("invalid_body");
+    return this.host.actorOf(first.domain).importChunk(chunk, by);
   }
 
   async #applyRule(

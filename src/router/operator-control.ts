@@ -18,6 +18,7 @@ export interface OperatorControl {
   cluster(): ClusterView | Promise<ClusterView>;
   locate(domain: DomainName, hash: number): DomainLocation;
   rebalance(isDryRun: boolean): RebalancePlan | Promise<RebalancePlan>;
-  rebalanceProgress(id: string): RebalanceProgress;
+  rebalanceProgress(id: string): RebalanceProgress | Promise<RebalanceProgress>;
+  cancelRebalance(id: string): RebalanceProgress | Promise<RebalanceProgress>;
   drain(node: string): RebalancePlan | Promise<RebalancePlan>;
 }

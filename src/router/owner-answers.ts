@@ -5,6 +5,7 @@
  */
 
 import type { DomainName } from "../model/domain-name.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
 import type { DomainReading, HostTotals, ListingPlace } from "../partition/partition-host.ts";
 import type { Change } from "../partition/section-codec.ts";
@@ -40,4 +41,9 @@ export interface OwnerAnswers {
   tryRule(rule: Rule): Promise<number[][]>;
   /** Resolves once it is durable and applied. `outcome_unknown` when nobody can say; it is not tried again then. */
   change(change: DomainChange): Promise<void>;
+  /**
+   * Resolves once the chunk is durable and applied; to true when it was so before. Asking again is harmless. Errors:
+   * `import_gap`, `import_changed`, `outcome_unknown`.
+   */
+  importChunk(chunk: ImportChunk, by: string): Promise<boolean>;
 }

@@ -36,6 +36,7 @@ import {
   type Fields,
   parseDomainChange,
   parseDomains,
+  parseImportChunk,
   parseListQuestion,
   parsePartitions,
   parseRule,
@@ -188,6 +189,10 @@ export class PeerHandler {
       case "change":
         await local.change(parseDomainChange(question["change"]));
         return {};
+      case "import": {
+        const chunk = parseImportChunk(question["chunk"]);
+        return { repeated: await local.importChunk(chunk, text(question, "by")) };
+      }
       case "query": {
         const query = queries.get(text(question, "name"));
         if (query === undefined) throw new CatchallError("not_implemented");

@@ -3,6 +3,7 @@
  */
 
 import { type DomainName, DomainParser } from "../model/domain-name.ts";
+import { type ImportChunk, readImportChunk } from "../model/import-chunk.ts";
 import { PAGES } from "../model/partition-id.ts";
 import { type Rule, STATUS_NAMES, type StatusName } from "../model/status.ts";
 import type { DomainReading, HostTotals, ListingPlace } from "../partition/partition-host.ts";
@@ -126,6 +127,12 @@ export function parseDomainChange(value: unknown): DomainChange {
     // The reason speaks of a log; this is none.
   }
   throw wrong("change");
+}
+
+export function parseImportChunk(value: unknown): ImportChunk {
+  const chunk = readImportChunk(value);
+  if (typeof chunk === "string") throw wrong("chunk");
+  return chunk;
 }
 
 export function parseStatusChange(value: unknown): StatusChange {

@@ -8,6 +8,7 @@
 
 import type { DomainName } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import { NOBODY } from "../model/ownership.ts";
 import { firstPageOf, PAGES, pageOf, partitionOf } from "../model/partition-id.ts";
 import type { Rule, StatusName } from "../model/status.ts";
@@ -151,6 +152,33 @@ export class PeerRequests implements OwnerAnswers {
         return;
       } catch (error) {
         await this.#pauseOrThrow(error, endMs, tries);
+      }
+    }
+  }
+
+  async importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+    const { link, local, clock } = this.#options;
+    const partition = partitionOf(chunk.place.page << 16, local.host.partitions);
+    const endMs = clock.monotonicMs() + QUESTION_DEADLINE_MS;
+    const body = { kind: "import", chunk, by };
+    let isUnknown = false;
+    for (let tries = 1; ; tries++) {
+      const owner = link.view.ownerOf(partition);
+      try {
+        if (owner === NOBODY) throw new CatchallError("no_owner");
+        if (owner === link.view.self) return await local.importChunk(chunk, by);
+        const leftMs = Math.max(1, endMs - clock.monotonicMs());
+        const deadlineMs = Math.min(QUESTION_ATTEMPT_MS, leftMs);
+        const answer = await link.ask(owner, body, { deadlineMs, hasEffect: true });
+        return answer["repeated"] === true;
+      } catch (error) {
+        if (error instanceof CatchallError && error.effect === "unknown") isUnknown = true;
+        try {
+          await this.#pauseOrThrow(error, endMs, tries, true);
+        } catch (last) {
+          // A try that nobody has heard of since may have been the one.
+          throw isUnknown ? new CatchallError("outcome_unknown", undefined, { cause: last }) : last;
+        }
       }
     }
   }

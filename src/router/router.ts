@@ -6,6 +6,7 @@
 import type { DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
+import type { ImportChunk } from "../model/import-chunk.ts";
 import { isoTime } from "../model/iso-time.ts";
 import {
   type Rule,
@@ -31,6 +32,7 @@ import type {
   DomainPage,
   DomainStatus,
   EventReply,
+  ImportReport,
   Ingress,
   Readiness,
   RebalancePlan,
@@ -234,9 +236,20 @@ export class Router implements Ingress {
     return this.#options.control.rebalanceProgress(id);
   }
 
+  async cancelRebalance(id: string): Promise<RebalanceProgress> {
+    this.#assertAdmitting();
+    return this.#options.control.cancelRebalance(id);
+  }
+
   async drain(node: string): Promise<RebalancePlan> {
     this.#assertAdmitting();
     return this.#options.control.drain(node);
+  }
+
+  async importChunk(chunk: ImportChunk, by: string): Promise<ImportReport> {
+    this.#assertAdmitting();
+    const repeated = await this.#answers.importChunk(chunk, by);
+    return { domains: chunk.domains.length, repeated };
   }
 
   #assertAdmitting(): void {

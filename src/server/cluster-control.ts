@@ -4,6 +4,7 @@
  */
 
 import {
+  cancelRebalance,
   drainMember,
   type MoveState,
   moveState,
@@ -154,11 +155,22 @@ export class ClusterControl implements OperatorControl {
     return planOf(table, id);
   }
 
-  rebalanceProgress(id: string): RebalanceProgress {
-    const { table } = this.#now();
-    const record = table.rebalances.find((one) => one.id === id);
-    if (record === undefined) throw new CatchallError("rebalance_not_found");
-    return progressOf(table, record, this.#options.clock.wallMs());
+  async rebalanceProgress(id: string): Promise<RebalanceProgress> {
+    if (recordOf(this.#now().table, id) === undefined) {
+      // Another node may have started it just now.
+      await this.#options.table.refresh();
+    }
+    return this.#progress(this.#now().table, id);
+  }
+
+  async cancelRebalance(id: string): Promise<RebalanceProgress> {
+    const { table } = await this.#options.table.change((now) => {
+      if (recordOf(now, id)?.state === "done") {
+        throw new CatchallError("conflict", `"${id}" is done: there is nothing left to cancel`);
+      }
+      return cancelRebalance(now, id);
+    });
+    return this.#progress(table, id);
   }
 
   async drain(node: string): Promise<RebalancePlan> {
@@ -172,6 +184,12 @@ export class ClusterControl implements OperatorControl {
       return drainMember(now, { id, startedAtMs, incarnation: member.incarnation });
     });
     return planOf(table, id);
+  }
+
+  #progress(table: ControlTable, id: string): RebalanceProgress {
+    const record = recordOf(table, id);
+    if (record === undefined) throw new CatchallError("rebalance_not_found");
+    return progressOf(table, record, this.#options.clock.wallMs());
   }
 
   #now(): TableVersion {
@@ -211,8 +229,12 @@ function namedMove(table: ControlTable, move: PartitionMove): RebalancePlan["mov
   return { partition, from: nodeName(table, from), to: nodeName(table, to) };
 }
 
+function recordOf(table: ControlTable, id: string): RebalanceRecord | undefined {
+  return table.rebalances.find((one) => one.id === id);
+}
+
 function planOf(table: ControlTable, id: string): RebalancePlan {
-  const record = table.rebalances.find((one) => one.id === id);
+  const record = recordOf(table, id);
   if (record === undefined) throw new CatchallError("rebalance_not_found");
   return { id, moves: record.moves.map((move) => namedMove(table, move)) };
 }
@@ -226,8 +248,7 @@ function progressOf(
   const total = states.length;
   const done = states.filter((state) => state === "done").length;
   const ended = states.filter((state) => state === "done" || state === "dropped").length;
-  const state =
-    record.state === "running" ? "running" : record.state === "done" ? "done" : "failed";
+  const { state } = record;
   const perMoveMs = ended === 0 ? null : (nowMs - record.startedAtMs) / ended;
   const etaMs =
     state !== "running" ? 0 : perMoveMs === null ? null : Math.round(perMoveMs * (total - ended));

@@ -158,6 +158,11 @@ export class EmbeddedControl implements OperatorControl {
     return { id, state: "done", done: 0, total: 0, bytes: 0, etaMs: 0 };
   }
 
+  cancelRebalance(id: string): RebalanceProgress {
+    if (!this.#rebalances.has(id)) throw new CatchallError("rebalance_not_found");
+    throw new CatchallError("conflict", `"${id}" is done: it had nothing to move`);
+  }
+
   drain(node: string): RebalancePlan {
     if (node !== this.#options.nodeId) {
       throw new CatchallError("node_not_found", `There is no node "${node}"`);

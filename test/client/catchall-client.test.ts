@@ -295,6 +295,7 @@ describe("CatchallClient reads and operations", () => {
     await client.rebalance({ isDryRun: true });
     await client.rebalance();
     await client.rebalanceProgress("r1");
+    await client.cancelRebalance("r1");
     await client.drain("n1");
     assert.deepEqual(
       stub.requests.map(({ method, path, body }) => [`${method} ${path}`, body].join(" ").trim()),
@@ -312,6 +313,7 @@ describe("CatchallClient reads and operations", () => {
         "POST /cluster/rebalance?dryRun=true",
         "POST /cluster/rebalance",
         "GET /cluster/rebalances/r1",
+        "DELETE /cluster/rebalances/r1",
         "POST /cluster/nodes/n1/drain",
       ],
     );

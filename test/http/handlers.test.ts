@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ROUTES } from "../../src/api/routes.ts";
+import { DomainParser } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
+import { pageOf } from "../../src/model/partition-id.ts";
 import { type Fixture, openFixture, urlOf } from "../support/http-fixture.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -256,6 +258,8 @@ describe("operators' routes", () => {
     assert.equal((await http.send("GET", location)).json()["state"], "running");
     assert.equal((await http.send("GET", "/cluster/rebalances/none")).status, 404);
     assert.equal((await http.send("GET", "/cluster/rebalances/%zz")).status, 400);
+    assert.equal((await http.send("DELETE", location)).json()["state"], "cancelled");
+    assert.equal((await http.send("DELETE", "/cluster/rebalances/none")).status, 404);
     assert.equal((await http.send("POST", "/cluster/nodes/n2/drain")).status, 202);
     assert.equal((await http.send("POST", "/cluster/nodes/n1/drain")).status, 409);
     assert.equal(
@@ -268,6 +272,66 @@ describe("operators' routes", () => {
     );
     assert.equal((await http.send("GET", "/cluster")).json()["mode"], "embedded");
     assert.equal((await http.send("GET", "/domains/stats")).status, 200);
+  });
+});
+
+describe("an import", () => {
+  const domain = {
+    domain: "example.com",
+    delivered: 2 ** 53 - 1,
+    bounced: 0,
+    firstSeenMs: 5,
+    lastSeenMs: 6,
+    status: "catch-all",
+    statusSinceMs: 5,
+  };
+  const parser = new DomainParser();
+  parser.parseText(domain.domain, false);
+  const chunk = {
+    source: { storeId: 7, digest: "0123456789abcdef0123456789abcdef" },
+    place: { page: pageOf(parser.hash), part: 0 },
+    previous: null,
+    domains: [domain],
+  };
+
+  it("passes a chunk on with the name of who sent it", async () => {
+    const { http, ingress } = openFixture();
+    const send = (body: unknown) =>
+      http.send("POST", "/cluster/import", { headers: JSON_TYPE, body: JSON.stringify(body) });
+    assert.deepEqual((await send(chunk)).json(), { domains: 1, repeated: false });
+    assert.equal(ingress.by.length, 1);
+    const again = { ...chunk, place: { ...chunk.place, part: 1 } };
+    assert.deepEqual((await send(again)).json(), { domains: 1, repeated: true });
+  });
+
+  it("refuses what is no chunk, and says what is wrong with it", async () => {
+    const { http, ingress } = openFixture();
+    const wrong: readonly [object, RegExp][] = [
+      [{ ...chunk, domains: [] }, /"domains"/],
+      [{ ...chunk, source: { storeId: 2 ** 32, digest: chunk.source.digest } }, /"storeId"/],
+      [{ ...chunk, source: { storeId: 1, digest: "x" } }, /"digest"/],
+      [{ ...chunk, place: { page: 65_536, part: 0 } }, /"page"/],
+      [{ ...chunk, place: { page: 0, part: 0 } }, /another page/],
+      [{ ...chunk, previous: chunk.place }, /"previous"/],
+      [{ ...chunk, domains: [domain, domain] }, /twice/],
+      [{ ...chunk, domains: [{ ...domain, domain: "Example.com" }] }, /canonical/],
+      [{ ...chunk, domains: [{ ...domain, delivered: 2 ** 53 }] }, /"delivered"/],
+      [{ ...chunk, domains: [{ ...domain, bounced: -1 }] }, /"bounced"/],
+      [{ ...chunk, domains: [{ ...domain, firstSeenMs: 7 }] }, /times/],
+      [{ ...chunk, domains: [{ ...domain, firstSeenMs: 0, lastSeenMs: 0 }] }, /never seen/],
+      [{ ...chunk, domains: [{ ...domain, status: "perhaps" }] }, /"status"/],
+      [{ ...chunk, domains: [{ ...domain, override: 1 }] }, /"override"/],
+    ];
+    for (const [body, detail] of wrong) {
+      const options = { headers: JSON_TYPE, body: JSON.stringify(body) };
+      const answer = await http.send("POST", "/cluster/import", options);
+      assert.equal(answer.status, 400, JSON.stringify(body));
+      assert.match(String(answer.json()["detail"]), detail);
+    }
+    const large = { ...chunk, padding: "x".repeat(300_000) };
+    const options = { headers: JSON_TYPE, body: JSON.stringify(large) };
+    assert.equal((await http.send("POST", "/cluster/import", options)).status, 413);
+    assert.deepEqual(ingress.by, []);
   });
 });
 

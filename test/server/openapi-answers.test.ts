@@ -18,6 +18,8 @@ import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
 import type { HttpServer } from "../../src/http/http-server.ts";
 import { openHttpServer } from "../../src/http/node-open-http-server.ts";
 import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
+import { DomainParser } from "../../src/model/domain-name.ts";
+import { pageOf } from "../../src/model/partition-id.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "../../src/server/embedded.ts";
@@ -51,6 +53,8 @@ const NDJSON_BODY = { "content-type": "application/x-ndjson" };
 const BODY_BYTES_MAX = 100_000;
 const LINE = '{"domain":"a.example","type":"delivered","count":1001}';
 const OVERRIDE = '{"status":"catch-all","reason":"Asked"}';
+
+const CHUNK = chunkOf("imported.example");
 
 /** Asks about each route that succeed, or fail as they should; the wanted status with each. */
 const ASKED: readonly (readonly [number, Ask])[] = [
@@ -111,6 +115,19 @@ const ASKED: readonly (readonly [number, Ask])[] = [
   [202, { method: "POST", path: "/cluster/rebalance" }],
   [400, { method: "POST", path: "/cluster/rebalance?dryRun=perhaps" }],
   [404, { method: "GET", path: "/cluster/rebalances/nope" }],
+  [404, { method: "DELETE", path: "/cluster/rebalances/nope" }],
+  [200, { method: "POST", path: "/cluster/import", headers: JSON_BODY, body: CHUNK }],
+  [200, { method: "POST", path: "/cluster/import", headers: JSON_BODY, body: CHUNK }],
+  [
+    422,
+    {
+      method: "POST",
+      path: "/cluster/import",
+      headers: JSON_BODY,
+      body: CHUNK.replace("0123", "4567"),
+    },
+  ],
+  [400, { method: "POST", path: "/cluster/import", headers: JSON_BODY, body: "{}" }],
   [404, { method: "POST", path: "/cluster/nodes/nope/drain" }],
   [200, { method: "GET", path: "/cluster/rule" }],
   [
@@ -138,6 +155,19 @@ const ASKED: readonly (readonly [number, Ask])[] = [
   [200, { method: "GET", path: "/openapi.json" }],
   [200, { method: "GET", path: "/" }],
 ];
+
+/** What `catchall import` sends for one domain. */
+function chunkOf(domain: string): string {
+  const parser = new DomainParser();
+  parser.parseText(domain, false);
+  const counts = { delivered: 2000, bounced: 0, firstSeenMs: 1, lastSeenMs: 2, statusSinceMs: 2 };
+  return JSON.stringify({
+    source: { storeId: 1, digest: "0123456789abcdef0123456789abcdef" },
+    place: { page: pageOf(parser.hash), part: 0 },
+    previous: null,
+    domains: [{ domain, ...counts, status: "catch-all" }],
+  });
+}
 
 describe("Answers of a node", () => {
   let directory = "";

@@ -5,6 +5,7 @@
 import type { DomainName, DomainParser } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
+import type { ImportChunk } from "../../src/model/import-chunk.ts";
 import {
   classify,
   DEFAULT_RULE,
@@ -20,6 +21,7 @@ import type {
   DomainStatus,
   EventOutcome,
   EventReply,
+  ImportReport,
   Ingress,
   OverrideRecord,
   Readiness,
@@ -207,6 +209,15 @@ export class FakeIngress implements Ingress {
     this.#mayFail();
     if (id !== "r/1") throw new CatchallError("rebalance_not_found");
     return { id, state: "running", done: 1, total: 2, bytes: 3, etaMs: null };
+  }
+  async cancelRebalance(id: string): Promise<RebalanceProgress> {
+    const progress = await this.rebalanceProgress(id);
+    return { ...progress, state: "cancelled", etaMs: 0 };
+  }
+  async importChunk(chunk: ImportChunk, by: string): Promise<ImportReport> {
+    this.#mayFail();
+    this.by.push(by);
+    return { domains: chunk.domains.length, repeated: chunk.place.part > 0 };
   }
   async drain(node: string): Promise<RebalancePlan> {
     this.#mayFail();

@@ -1,6 +1,6 @@
 /**
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
- * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M] [--families kill,pause] [--twice] [--verbose]`.
+ * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M] [--families kill,pause] [--twice] [--progress] [--verbose]`.
  * `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
  */
 import { performance } from "node:perf_hooks";
@@ -70,6 +70,7 @@ async function main(): Promise<void> {
       families: { type: "string" },
       twice: { type: "boolean", default: false },
       verbose: { type: "boolean", default: false },
+      progress: { type: "boolean", default: false },
     },
   });
   const plan = planOf(values.minutes, values.families);
@@ -92,6 +93,7 @@ async function main(): Promise<void> {
     if (differs) process.stdout.write(`${seed} FAILED: two runs differ\n`);
     if (isBad(once) || differs) failed++;
     if (isBad(once) || values.verbose) print(once, values.verbose);
+    else if (values.progress) print(once, false);
   }
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);

@@ -169,6 +169,7 @@ describe("usage", () => {
       "export",
       "status",
       "ring",
+      "import",
       "rebalance",
       "drain",
       "verify",
@@ -472,7 +473,52 @@ describe("cluster", () => {
 
   it("shows the ring with partitions as ranges", async () => {
     const { stdout } = await against(json(CLUSTER), ["ring"]);
-    assert.match(stdout, /\nn1 +alive +5 +4\.3s +0-2,5,7\nn2 +draining +3 +- +3-4,6\n$/);
+    const rows = /\nn1 +alive +5 +62\.5% +4\.3s +0-2,5,7\nn2 +draining +3 +37\.5% +- +3-4,6\n/;
+    assert.match(stdout, rows);
+    assert.match(stdout, /\n8 partitions of 536,870,912 hashes, busiest\/mean 1\.00\n$/);
+  });
+
+  it("shows the ring as hash ranges in JSON, a node that came back once, and what nobody owns", async () => {
+    const [n1, n2] = CLUSTER.nodes;
+    const dead = { ...n1, incarnation: 0, state: "dead", partitionsOwned: 0 };
+    const n3 = { ...n2, id: "n3", incarnation: 3, state: "alive", partitionsOwned: 1 };
+    const owners = CLUSTER.owners.map((owner) =>
+      owner.partition === 7
+        ? { ...owner, node: "n3" }
+        : owner.partition === 6
+          ? { ...owner, node: "" }
+          : owner,
+    );
+    const view = { ...CLUSTER, nodes: [dead, ...CLUSTER.nodes, n3], owners, handoffs: [{}, {}] };
+    const ring = JSON.parse((await against(json(view), ["ring", "--json"])).stdout);
+    assert.deepEqual(
+      ring.nodes.map((node: Record<string, unknown>) => [
+        node["id"],
+        node["state"],
+        node["partitions"],
+        node["share"],
+      ]),
+      [
+        ["n1", "alive", 4, 0.5],
+        ["n2", "draining", 2, 0.25],
+        ["n3", "alive", 1, 0.125],
+      ],
+    );
+    assert.deepEqual(ring.nodes[0].ranges, [
+      { first: 0, last: 2, from: "0x00000000", to: "0x5fffffff" },
+      { first: 5, last: 5, from: "0xa0000000", to: "0xbfffffff" },
+    ]);
+    assert.deepEqual(ring.nodes[2].ranges[0].to, "0xffffffff");
+    assert.deepEqual(
+      ring.unassigned.map((range: { first: number }) => range.first),
+      [6],
+    );
+    assert.equal(ring.busiestToMean, 4 / 2.5);
+    const { stdout } = await against(json(view), ["ring"]);
+    assert.match(
+      stdout,
+      /\nnobody owns 6\n8 partitions .*, busiest\/mean 1\.60, 2 partitions moving\n$/,
+    );
   });
 
   const plan = { id: "r1", moves: [{ partition: 3, from: "n1", to: "n2" }] };
@@ -522,6 +568,34 @@ describe("cluster", () => {
     const { code, stderr } = await against(failing, ["rebalance", "--watch"]);
     assert.equal(code, 1);
     assert.match(stderr, /error: r1 failed with 1 partition left\n {2}next: see: catchall ring/);
+  });
+
+  it("goes on watching while nobody answers for a while, and says when somebody cancelled", async () => {
+    const progress = { id: "r1", done: 0, total: 3, bytes: 0, etaMs: null };
+    const passing: Answer = ({ method }, response, index) => {
+      if (method === "POST") answerJson(response, 202, plan);
+      else if (index < 7) answerProblem(response, 503, "not_ready");
+      else answerJson(response, 200, { ...progress, state: "cancelled", done: 1 });
+    };
+    const { code, stderr } = await against(passing, ["rebalance", "--watch"]);
+    assert.equal(code, 1);
+    assert.match(stderr, /error: r1 was cancelled with 2 partitions left\n/);
+    const lost: Answer = ({ method }, response) =>
+      method === "POST"
+        ? answerJson(response, 202, plan)
+        : answerProblem(response, 404, "rebalance_not_found");
+    assert.equal((await against(lost, ["rebalance", "--watch"])).code, 1);
+  });
+
+  it("cancels a rebalance, alone", async () => {
+    const progress = { id: "r1", state: "cancelled", done: 1, total: 3, bytes: 0, etaMs: 0 };
+    const run = await against(json(progress), ["rebalance", "--cancel", "r1"]);
+    assert.deepEqual([run.code, run.asked], [0, ["DELETE /cluster/rebalances/r1"]]);
+    assert.equal(run.stdout, "r1 is cancelled: 1 of 3 partitions moved\n");
+    const wrong = await against(json(progress), ["rebalance", "--cancel", "r1", "--watch"]);
+    assert.deepEqual([wrong.code, wrong.asked], [2, []]);
+    const done: Answer = (_, response) => answerProblem(response, 409, "conflict");
+    assert.equal((await against(done, ["rebalance", "--cancel", "r1"])).code, 1);
   });
 
   it("shows the rule, and changes only what is named", async () => {

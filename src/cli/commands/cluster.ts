@@ -1,21 +1,24 @@
 /**
- * Commands about nodes and ranges: `status`, `ring`, `rebalance`, `drain`.
+ * Commands about nodes and ranges: `status`, `ring`, `rebalance`, `drain`. A move goes on in the cluster whatever becomes
+ * of the command that watches it.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import type {
-  CatchallClient,
-  ClusterView,
-  PartitionOwner,
-  RebalancePlan,
-  Stats,
+import {
+  type CatchallClient,
+  CatchallClientError,
+  type ClusterView,
+  type RebalancePlan,
+  type RebalanceProgress,
+  type Stats,
 } from "../../client/index.ts";
 import {
   type CliContext,
   CommandFailure,
   type ConnectionFlags,
   clientOf,
+  UsageError,
   withConnection,
 } from "../context.ts";
 import {
@@ -27,12 +30,16 @@ import {
   printTable,
   startProgress,
 } from "../output.ts";
+import { showRing } from "./ring.ts";
 
 const WATCH_INTERVAL_MS = 500;
+/** A node that does not answer for so long ends the watching; the node that is asked may itself be stopping. */
+const SILENCE_MAX_MS = 60_000;
 
 interface MoveFlags extends ConnectionFlags {
   readonly dryRun?: boolean;
   readonly watch?: boolean;
+  readonly cancel?: string;
 }
 
 export function registerCluster(program: Command, context: CliContext): void {
@@ -44,16 +51,18 @@ export function registerCluster(program: Command, context: CliContext): void {
     .action((flags: ConnectionFlags) => showStatus(flags, context));
   const ring = program
     .command("ring")
-    .description("show nodes and which partitions they own")
+    .description("show which node owns which hash ranges, and how evenly")
     .action((flags: ConnectionFlags) => showRing(flags, context));
   const rebalance = program
     .command("rebalance")
     .description("spread the partitions evenly over the nodes")
     .option("--dry-run", "only show the moves")
     .option("--watch", "wait for the end and show the progress")
+    .option("--cancel <id>", "end a rebalance or a drain before its moves are done")
     .addHelpText(
       "after",
-      "\nExamples:\n  catchall rebalance --dry-run\n  catchall rebalance --watch",
+      "\nExamples:\n  catchall rebalance --dry-run\n  catchall rebalance --watch" +
+        "\n  catchall rebalance --cancel r1abc",
     )
     .action((flags: MoveFlags) => rebalanceRing(flags, context));
   const drain = program
@@ -113,42 +122,27 @@ function printTotals(context: CliContext, stats: Stats): void {
   );
 }
 
-async function showRing(flags: ConnectionFlags, context: CliContext): Promise<void> {
-  const view = await clientOf(flags).cluster({ signal: context.signal });
-  if (flags.json === true) return printJson(context, view);
-  await printTable(
-    context,
-    ["NODE", "STATE", "PARTITIONS", "LEASE", "RANGES"],
-    view.nodes.map((node) => [
-      node.id,
-      node.state,
-      node.partitionsOwned,
-      node.leaseRemainingMs === null ? null : `${(node.leaseRemainingMs / 1000).toFixed(1)}s`,
-      rangesOf(view.owners, node.id),
-    ]),
-  );
-}
-
-/** Partitions of one node as ranges: "0-20,43". */
-function rangesOf(owners: readonly PartitionOwner[], node: string): string {
-  const owned = owners.filter((owner) => owner.node === node).map((owner) => owner.partition);
-  owned.sort((left, right) => left - right);
-  const ranges: { first: number; last: number }[] = [];
-  for (const partition of owned) {
-    const range = ranges.at(-1);
-    if (range !== undefined && range.last === partition - 1) range.last = partition;
-    else ranges.push({ first: partition, last: partition });
-  }
-  return ranges
-    .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`))
-    .join(",");
-}
-
 async function rebalanceRing(flags: MoveFlags, context: CliContext): Promise<void> {
   const client = clientOf(flags);
   const isDryRun = flags.dryRun === true;
+  if (flags.cancel !== undefined) {
+    if (isDryRun || flags.watch === true) throw new UsageError("--cancel stands alone");
+    return cancel(client, flags.cancel, flags, context);
+  }
   const plan = await client.rebalance({ isDryRun, signal: context.signal });
   await showPlan(client, plan, flags, context);
+}
+
+async function cancel(
+  client: CatchallClient,
+  id: string,
+  flags: MoveFlags,
+  context: CliContext,
+): Promise<void> {
+  const progress = await client.cancelRebalance(id, { signal: context.signal });
+  if (flags.json === true) return printJson(context, progress);
+  const { done, total } = progress;
+  printLine(context, `${id} is cancelled: ${done} of ${countOf(total, "partition")} moved`);
 }
 
 async function drainNode(node: string, flags: MoveFlags, context: CliContext): Promise<void> {
@@ -177,21 +171,47 @@ async function showPlan(
 async function watchMoves(client: CatchallClient, id: string, context: CliContext): Promise<void> {
   const { signal } = context;
   const progress = await startProgress(context, `moving ${id}`);
+  let answeredMs = performance.now();
+  let done = 0;
   try {
     while (true) {
-      const now = await client.rebalanceProgress(id, { signal });
-      const eta = now.etaMs === null ? "" : `, ${Math.ceil(now.etaMs / 1000)} s left`;
-      progress.update(now.done, now.total, `partitions, ${formatCount(now.bytes)} bytes${eta}`);
-      if (now.state === "done") return;
-      if (now.state === "failed") {
-        const left = now.total - now.done;
-        throw new CommandFailure(`${id} failed with ${countOf(left, "partition")} left`, {
-          next: "see: catchall ring",
-        });
+      const now = await progressOf(client, id, answeredMs, context);
+      if (now !== null) {
+        answeredMs = performance.now();
+        // Another node behind the balancer may not have heard of the last move yet.
+        done = now.state === "done" ? now.total : Math.max(done, now.done);
+        const eta = now.etaMs === null ? "" : `, ${Math.ceil(now.etaMs / 1000)} s left`;
+        const bytes = now.bytes === 0 ? "" : `, ${formatCount(now.bytes)} bytes`;
+        progress.update(done, now.total, `partitions${bytes}${eta}`);
+        if (now.state === "done") return;
+        if (now.state !== "running") throw notDone(now);
       }
       await sleep(WATCH_INTERVAL_MS, undefined, { signal });
     }
   } finally {
     progress.stop();
   }
+}
+
+/** Null while nobody answers, which a move may well outlast. */
+async function progressOf(
+  client: CatchallClient,
+  id: string,
+  answeredMs: number,
+  { signal }: CliContext,
+): Promise<RebalanceProgress | null> {
+  try {
+    return await client.rebalanceProgress(id, { signal });
+  } catch (error) {
+    const isPassing = error instanceof CatchallClientError && error.retryable;
+    if (!isPassing || performance.now() - answeredMs > SILENCE_MAX_MS) throw error;
+    return null;
+  }
+}
+
+function notDone({ id, state, total, done }: RebalanceProgress): CommandFailure {
+  const what = state === "cancelled" ? "was cancelled" : "failed";
+  return new CommandFailure(`${id} ${what} with ${countOf(total - done, "partition")} left`, {
+    next: "see: catchall ring",
+  });
 }

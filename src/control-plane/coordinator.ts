@@ -36,6 +36,8 @@ const STEP_SOON_MS = 10;
 const CALL_LIMIT_MS = 2000;
 /** One try to seal a log; the next step tries again. */
 const SEAL_LIMIT_MS = 20_000;
+/** What has been due for so long is done by the node after the one whose turn it is. */
+const TAKEOVER_MS = 10_000;
 /** How long the set of live members must have been the same before `--auto-rebalance` plans for it. */
 const CALM_MS = 5000;
 
@@ -90,6 +92,8 @@ export class Coordinator {
   #calmKey = "";
   #calmSinceMs = 0;
   #waitingSinceMs: number | null = null;
+  /** Since when something is to be done that nobody does. */
+  #dueSinceMs: number | null = null;
   #timer: TimerHandle | null = null;
   #stepping: Promise<void> | null = null;
   #endListening: (() => void) | null = null;
@@ -163,11 +167,32 @@ export class Coordinator {
     if (table === undefined) return;
     this.#reported.delete("leases");
     this.#trackCalm(table);
-    if (!this.isActing()) return;
+    this.#trackDue(table);
+    if (!this.#mayAct()) return;
     await this.#endMembers(table);
     await this.#assign();
     await this.#move();
     if (this.isActing()) await this.#cleaner.step();
+  }
+
+  /**
+   * The lowest live incarnation acts; the next one does where something has been due for too long, since one that renews
+   * its lease may still not reach the log. Two at a time do no harm: every step is a compare-and-set.
+   */
+  #mayAct(): boolean {
+    if (this.isActing()) return true;
+    const { lease, clock } = this.#options;
+    const rank = this.#live().indexOf(lease.incarnation);
+    if (rank < 0 || !lease.isValid() || this.#dueSinceMs === null) return false;
+    return clock.monotonicMs() - this.#dueSinceMs >= rank * TAKEOVER_MS;
+  }
+
+  #trackDue(table: ControlTable): void {
+    const isDue =
+      this.views().some(({ state }) => state === "final" || state === "suspect") ||
+      stepRebalances(table) !== null;
+    if (!isDue) this.#dueSinceMs = null;
+    else this.#dueSinceMs ??= this.#options.clock.monotonicMs();
   }
 
   /** False when this node has no say now. Each receipt counts from the moment the answer was here. */
@@ -342,7 +367,7 @@ export class Coordinator {
     const { keeper, autoRebalance, clock } = this.#options;
     await this.#dropSlowMoves();
     const table = keeper.current()?.table;
-    if (table === undefined || !this.isActing()) return;
+    if (table === undefined || !this.#mayAct()) return;
     if (autoRebalance && this.#isBalanceDue(table)) {
       const id = `auto-${table.lastIncarnation}-${keeper.current()?.revision}`;
       const start = { id, startedAtMs: clock.wallMs() };

@@ -41,8 +41,8 @@ import { TableOwnership } from "./table-ownership.ts";
 
 /** An append without outcome for so long means that the log is away: events are refused at once. */
 const APPEND_STALLED_MS = 1000;
-/** After the first start of a cluster, partitions are given to whoever is there after this. */
-const SETTLE_MS = 2000;
+/** A cluster whose expected nodes never come is given to those who did, with a warning. */
+const SETTLE_MS = 300_000;
 /** A planned move that takes longer is dropped by the coordinator. */
 const MOVE_LIMIT_MS = 150_000;
 /** Between two looks at whether a leaving node still owns something. */

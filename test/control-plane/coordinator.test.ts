@@ -76,6 +76,18 @@ describe("Coordinator", () => {
     }
   });
 
+  it("lets the next node do what the one whose turn it is can't", async () => {
+    const [n1, n2] = await three();
+    // It renews its lease, and never reaches the log.
+    n1.coordinator.step = async () => undefined;
+    await rig.kill(n2);
+    await rig.time.advance(DETECTED_MS);
+    assert.equal(stateOf(2), "alive");
+    await rig.time.advance(15_000);
+    assert.equal(stateOf(2), "dead");
+    assert.deepEqual(rig.loads(), [8, 0, 8]);
+  });
+
   it("ends the coordinator itself when it dies", async () => {
     const [n1] = await three();
     assert.ok(n1.coordinator.isActing());

@@ -16,6 +16,7 @@ import { LocalCluster } from "./cluster/local-cluster.ts";
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const COMMAND = path.join(ROOT, "dist", "cli", "main.js");
 const EXIT_USAGE = 2;
+const SIGNAL_ECHO_MS = 500;
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -51,8 +52,12 @@ async function run(options: LaunchOptions): Promise<number> {
     end = resolve;
   });
   let signals = 0;
+  let firstMs = 0;
   const onSignal = () => {
+    // The terminal signals everybody, and npm passes it on: one key, two signals.
+    if (signals > 0 && Date.now() - firstMs < SIGNAL_ECHO_MS) return;
     signals++;
+    firstMs = Date.now();
     say(signals === 1 ? "Stopping; once more to end at once" : "Ending at once");
     // While it starts, this makes the start fail, which waits for the stop.
     void cluster?.stop(signals > 1);

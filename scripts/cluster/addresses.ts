@@ -1,8 +1,6 @@
 /**
- * Where the processes of a local cluster listen. The usual ports where they are free, else others. nats-servers get
- * loopback addresses of their own where the system has them (Linux), so that each is monitored on port 8222, where the
- * nodes look whether the log is synced. What was chosen is kept with the data: a replica set of MongoDB knows its
- * members by address.
+ * Where the processes of a local cluster listen: the usual ports where they are free, else others. What was chosen is
+ * kept with the data: a replica set of MongoDB knows its members by address.
  */
 
 import { createServer } from "node:net";
@@ -24,7 +22,6 @@ export interface Addresses {
 export const LOOPBACK = "127.0.0.1";
 const NATS_PORTS = { port: 4222, monitorPort: 8222, routePort: 6222 } as const;
 const MONGO_PORT = 27_017;
-const LOOPBACK_TRIES = 50;
 
 export interface AddressesWanted {
   readonly nats: number;
@@ -41,7 +38,7 @@ export async function chooseAddresses(wanted: AddressesWanted): Promise<Addresse
     nodePorts.push(await choosePort(isFree ? 0 : wanted.port + i, taken));
   }
   const mongoPort = await choosePort(isFree ? 0 : MONGO_PORT, taken);
-  return { nats: await chooseNats(wanted.nats, isFree), mongoPort, nodePorts };
+  return { nats: await chooseNats(wanted.nats, isFree, taken), mongoPort, nodePorts };
 }
 
 /** `preferred` when it is free, else any. */
@@ -53,15 +50,11 @@ export async function choosePort(preferred: number, taken: Set<number>): Promise
   return port;
 }
 
-async function chooseNats(count: number, isFree: boolean): Promise<readonly NatsAddress[]> {
-  const usual = await loopbackHosts(count, "127.0.0");
-  if (!isFree && usual !== null) return usual;
-  for (let i = 0; i < LOOPBACK_TRIES && process.platform === "linux"; i++) {
-    const byte = () => 1 + Math.floor(Math.random() * 250);
-    const hosts = await loopbackHosts(count, `127.${byte()}.${byte()}`);
-    if (hosts !== null) return hosts;
-  }
-  const taken = new Set<number>();
+async function chooseNats(
+  count: number,
+  isFree: boolean,
+  taken: Set<number>,
+): Promise<readonly NatsAddress[]> {
   const addresses: NatsAddress[] = [];
   for (let i = 0; i < count; i++) {
     const [port, monitorPort, routePort] = [
@@ -70,22 +63,6 @@ async function chooseNats(count: number, isFree: boolean): Promise<readonly Nats
       await choosePort(isFree ? 0 : NATS_PORTS.routePort + i, taken),
     ];
     addresses.push({ host: LOOPBACK, port, monitorPort, routePort });
-  }
-  return addresses;
-}
-
-/** The usual ports on as many addresses; null when one is not to be had. */
-async function loopbackHosts(
-  count: number,
-  prefix: string,
-): Promise<readonly NatsAddress[] | null> {
-  const addresses: NatsAddress[] = [];
-  for (let i = 1; i <= count; i++) {
-    const host = `${prefix}.${i}`;
-    for (const port of Object.values(NATS_PORTS)) {
-      if ((await bind(host, port)) === null) return null;
-    }
-    addresses.push({ host, ...NATS_PORTS });
   }
   return addresses;
 }

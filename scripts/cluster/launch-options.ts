@@ -50,6 +50,7 @@ const OWN_NODE_FLAGS: readonly string[] = [
   "host",
   "node-id",
   "nats-url",
+  "nats-monitor-url",
   "mongo-url",
   "wal-replicas",
   "config",

@@ -89,7 +89,8 @@ export function nodeFlags(options: NodeOptions): readonly string[] {
   return [
     "serve",
     ...["--node-id", id, "--host", LOOPBACK, "--port", String(port)],
-    ...["--nats-url", natsUrl(addresses), "--mongo-url", mongoUrl(addresses)],
+    ...["--nats-url", natsUrl(addresses), "--nats-monitor-url", monitorUrl(addresses)],
+    ...["--mongo-url", mongoUrl(addresses)],
     ...["--wal-replicas", String(replicas), "--expect-nodes", String(expectNodes)],
     ...options.flags,
   ];
@@ -111,6 +112,10 @@ function ownEnvironment(): Record<string, string | undefined> {
 
 export function natsUrl(addresses: Addresses): string {
   return addresses.nats.map(({ host, port }) => `nats://${host}:${port}`).join(",");
+}
+
+function monitorUrl(addresses: Addresses): string {
+  return addresses.nats.map(({ host, monitorPort }) => `http://${host}:${monitorPort}`).join(",");
 }
 
 export function mongoUrl(addresses: Addresses): string {

@@ -256,7 +256,14 @@ describe("Nodes in containers", () => {
     const differing = (Object.keys(local) as (keyof Config)[]).filter(
       (field) => local[field] !== contained[field],
     );
-    assert.deepEqual(differing.sort(), ["dataDir", "host", "mongoUrl", "natsUrl", "port"]);
+    assert.deepEqual(differing.sort(), [
+      "dataDir",
+      "host",
+      "mongoUrl",
+      "natsMonitorUrl",
+      "natsUrl",
+      "port",
+    ]);
   });
 
   it("can read the tokens that the documentation makes", () => {

@@ -75,7 +75,11 @@ interface Seen {
   /** Null while there is no record, or none that can be read. */
   readonly lease: LeaseRecord | null;
   readonly isDamaged: boolean;
+  /** Of the record that `lease` was read from. */
+  readonly revision: number;
 }
+
+const NOTHING_SEEN: Seen = { lease: null, isDamaged: false, revision: 0 };
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
@@ -190,7 +194,7 @@ export class Coordinator {
   #trackDue(table: ControlTable): void {
     const isDue =
       this.views().some(({ state }) => state === "final" || state === "suspect") ||
-      stepRebalances(table) !== null;
+      (isAnythingMoving(table) && stepRebalances(table) !== null);
     if (!isDue) this.#dueSinceMs = null;
     else this.#dueSinceMs ??= this.#options.clock.monotonicMs();
   }
@@ -230,19 +234,24 @@ export class Coordinator {
       this.#absent.add(incarnation);
       // Whoever joined and never made its lease is given as long as anybody. A record that was there once is not gone.
       this.#detector.observe(incarnation, { revision: 0, ttlMs: own.ttlMs }, nowMs);
-      if (before === undefined) this.#seen.set(incarnation, { lease: null, isDamaged: false });
+      if (before === undefined) this.#seen.set(incarnation, NOTHING_SEEN);
+      return;
+    }
+    if (before?.lease != null && before.revision === record.revision) {
+      const { ttlMs } = before.lease;
+      this.#detector.observe(incarnation, { revision: record.revision, ttlMs }, nowMs);
       return;
     }
     const { ok: lease, damage } = parseLease(record.value, incarnation);
     if (lease === undefined) {
       this.#report(record.key, `The record "${record.key}" can't be read: ${damage}`);
-      if (before?.lease == null) this.#seen.set(incarnation, { lease: null, isDamaged: true });
+      if (before?.lease == null) this.#seen.set(incarnation, { ...NOTHING_SEEN, isDamaged: true });
       return;
     }
     this.#detector.observe(incarnation, { revision: record.revision, ttlMs: lease.ttlMs }, nowMs);
     // Safety: final is for ever; an older copy that says `held` changes nothing.
     if (before?.lease == null || !isFinal(before.lease)) {
-      this.#seen.set(incarnation, { lease, isDamaged: false });
+      this.#seen.set(incarnation, { lease, isDamaged: false, revision: record.revision });
     }
   }
 
@@ -314,7 +323,7 @@ export class Coordinator {
       () => ({ kind: "unknown", reason: "no answer in time" }) as const,
     );
     if (outcome.kind !== "committed") return false;
-    this.#seen.set(incarnation, { lease: record, isDamaged: false });
+    this.#seen.set(incarnation, { lease: record, isDamaged: false, revision: outcome.revision });
     logger.warn({ incarnation, nodeId }, "A silent node was declared dead");
     return true;
   }
@@ -376,8 +385,8 @@ export class Coordinator {
       );
     }
     const newest = keeper.current()?.table;
-    if (newest !== undefined && stepRebalances(newest) !== null)
-      await keeper.change(stepRebalances);
+    if (newest === undefined || !isAnythingMoving(newest)) return;
+    if (stepRebalances(newest) !== null) await keeper.change(stepRebalances);
   }
 
   /** When everybody has been well for a while, nothing else is on, and there is something to gain. */
@@ -431,4 +440,13 @@ export class Coordinator {
     this.#reported.add(key);
     this.#options.logger.warn({ incarnation: this.#options.lease.incarnation }, message);
   }
+}
+
+/** False where a round of rebalances has nothing to look at, which is nearly always. */
+function isAnythingMoving(table: ControlTable): boolean {
+  return (
+    table.rebalances.some(({ state }) => state === "running") ||
+    table.members.some(({ isDraining }) => isDraining) ||
+    table.partitions.some(({ moveTo }) => moveTo !== NOBODY)
+  );
 }

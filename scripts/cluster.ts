@@ -5,13 +5,13 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { LOOPBACK } from "./cluster/addresses.ts";
 import { sendCommand } from "./cluster/control.ts";
 import { type LaunchOptions, parseLaunch, USAGE } from "./cluster/launch-options.ts";
 import { LocalCluster } from "./cluster/local-cluster.ts";
+import { isStale } from "./cluster/stale-build.ts";
 
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const COMMAND = path.join(ROOT, "dist", "cli", "main.js");
@@ -126,18 +126,4 @@ function buildIfStale(): void {
   if (built.status !== 0) throw new Error("The build failed");
 }
 
-/** True when `output` is missing or older than anything in `sources`. Exported for tests. */
-export function isStale(output: string, sources: readonly string[]): boolean {
-  if (!existsSync(output)) return true;
-  const builtMs = statSync(output).mtimeMs;
-  return sources.some((source) => newestMs(source) > builtMs);
-}
-
-function newestMs(source: string): number {
-  const stat = statSync(source);
-  if (!stat.isDirectory()) return stat.mtimeMs;
-  const inside = readdirSync(source).map((name) => newestMs(path.join(source, name)));
-  return Math.max(stat.mtimeMs, ...inside);
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main();
+process.exitCode = await main();

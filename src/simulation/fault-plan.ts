@@ -57,6 +57,8 @@ export interface FaultPlan {
   /** Shares of operations. */
   readonly reads: number;
   readonly keyed: number;
+  /** Mean time between two changes of rule or override by operators, ms; 0: none. */
+  readonly changeGapMs: number;
 }
 
 export interface PlanOptions {
@@ -102,6 +104,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     clientGapMs: random.pick([50, 150, 400]),
     reads: random.between(0.1, 0.4),
     keyed: random.between(0, 0.4),
+    changeGapMs: new SimRandom(seed, "plan/changes").pick([0, 2000, 20_000]),
   };
   return { ...plan, ...options.override };
 }

@@ -53,7 +53,8 @@ export interface ClusterHooks {
 }
 
 /** What clients and operators ask of a node here. */
-export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebalance" | "drain">;
+export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebalance" | "drain"> &
+  Partial<Pick<Ingress, "setRule" | "setOverride" | "removeOverride">>;
 
 export interface ClusterNode {
   readonly incarnation: number;

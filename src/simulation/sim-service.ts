@@ -47,8 +47,8 @@ const LATE_MAX_MS = 20_000;
 export class SimService {
   readonly world: SimWorld;
   faults: ServiceFaults;
-  /** While true nothing is answered, as when the server is down. */
-  isAway = false;
+  /** The last time that it was away from everybody; its end is Infinity while it is. */
+  lastOutage: { readonly startMs: number; readonly endMs: number } | null = null;
   /** Machines without a way to it. */
   readonly cutOff: Set<number> = new Set();
   readonly random: SimRandom;
@@ -57,6 +57,19 @@ export class SimService {
     this.world = world;
     this.faults = faults;
     this.random = world.random(`service/${name}`);
+  }
+
+  /** While true nothing is answered, as when the server is down. */
+  get isAway(): boolean {
+    return this.lastOutage?.endMs === Number.POSITIVE_INFINITY;
+  }
+
+  set isAway(isAway: boolean) {
+    if (isAway === this.isAway) return;
+    const { nowMs } = this.world;
+    this.lastOutage = isAway
+      ? { startMs: nowMs, endMs: Number.POSITIVE_INFINITY }
+      : { startMs: this.lastOutage?.startMs ?? nowMs, endMs: nowMs };
   }
 
   heal(): void {

@@ -8,6 +8,7 @@ import { DEFAULT_RULE } from "../model/status.ts";
 import { type Logger, SILENT_LOGGER } from "../runtime/logger.ts";
 import { LogChecker } from "./checkers/log-checker.ts";
 import { OpenChecker } from "./checkers/open-checker.ts";
+import { ReplayChecker } from "./checkers/replay-checker.ts";
 import { TableChecker } from "./checkers/table-checker.ts";
 import { FaultDriver, type SimCluster } from "./fault-driver.ts";
 import { DEFAULT_PLAN_OPTIONS, drawPlan, type FaultPlan, type PlanOptions } from "./fault-plan.ts";
@@ -45,6 +46,7 @@ export interface SimulationResult {
 
 const POLL_MS = 1000;
 const FINAL_READ_TRIES = 20;
+const IDEMPOTENCY_WINDOW_MS = 600_000;
 
 /** Runs one seed. Never rejects for a fault of the product: that is a failure in the result. */
 export async function simulate(
@@ -64,6 +66,7 @@ class Simulation {
   readonly #logChecker: LogChecker;
   readonly #tableChecker: TableChecker;
   readonly #openChecker: OpenChecker;
+  readonly #replayChecker: ReplayChecker;
   readonly #oracle: Oracle;
   readonly #workload: Workload;
   readonly #faults: FaultDriver;
@@ -82,8 +85,16 @@ class Simulation {
       world,
       logs: this.#logChecker,
       openOf: (incarnation) => this.#openChecker.openOf(incarnation),
+      lastOutage: () => this.#cluster.control.service.lastOutage,
+      arePutsLate: plan.control.service.late > 0,
     });
-    const history = historyOf([this.#logChecker, this.#tableChecker]);
+    this.#replayChecker = new ReplayChecker({
+      world,
+      partitions: plan.partitions,
+      rule: DEFAULT_RULE,
+      windowMs: IDEMPOTENCY_WINDOW_MS,
+    });
+    const history = historyOf([this.#logChecker, this.#tableChecker, this.#replayChecker]);
     this.#cluster = {
       world,
       plan,
@@ -115,7 +126,7 @@ class Simulation {
     if (!(await this.#until("partitions are open", () => this.#areAllServing()))) return;
     this.#healedAfterMs = world.nowMs - healedMs;
     this.#workload.end();
-    if (!(await this.#until("requests are answered", () => this.#oracle.outstanding === 0))) return;
+    if (!(await this.#until("requests are answered", () => this.#isQuiet()))) return;
     await this.#checkCounts();
     if (hasFailed()) return;
     this.#faults.restartAll();
@@ -152,6 +163,10 @@ class Simulation {
       trace: world.recentTrace(),
       notes: world.notes,
     };
+  }
+
+  #isQuiet(): boolean {
+    return this.#oracle.outstanding === 0 && this.#workload.changesOutstanding === 0;
   }
 
   #areAllServing(): boolean {
@@ -202,6 +217,7 @@ class Simulation {
   async #readAll(node: SimNode): Promise<boolean> {
     const { domains } = this.#workload;
     const where = `n${node.machine.index}`;
+    const askedMs = this.#world.nowMs;
     let left = domains.length;
     let hasFailed = false;
     for (const domain of domains) {
@@ -210,6 +226,7 @@ class Simulation {
         node,
         (status) => {
           left--;
+          this.#replayChecker.check(status, askedMs, where);
           for (const kind of EVENT_KINDS) {
             const value = kind === 0 ? status.delivered : status.bounced;
             this.#oracle.checkFinal(domain, kind, value, where);
@@ -245,7 +262,7 @@ class Simulation {
       leaseTtlMs: plan.leaseTtlMs,
       expectNodes: plan.expectNodes,
       autoRebalance: plan.autoRebalance,
-      idempotencyWindowMs: 600_000,
+      idempotencyWindowMs: IDEMPOTENCY_WINDOW_MS,
       idempotencyKeysMax: 100_000,
       checkpointIntervalMs: plan.checkpointIntervalMs,
       logRetentionMs: plan.logRetentionMs,

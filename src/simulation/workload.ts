@@ -44,6 +44,9 @@ export class Workload {
   readonly errors: Map<string, number> = new Map();
   #isEnded = false;
   #ids = 0;
+  readonly #changes: SimRandom;
+  /** Changes by operators that are not answered. */
+  changesOutstanding = 0;
 
   constructor({ world, plan, nodes, oracle }: WorkloadOptions) {
     this.#world = world;
@@ -51,14 +54,28 @@ export class Workload {
     this.#nodes = nodes;
     this.#oracle = oracle;
     this.#random = world.random("workload");
+    this.#changes = world.random("workload/changes");
     this.#domains = Array.from({ length: plan.domains }, (_, i) => this.#nameOf(`d${i}.example`));
   }
 
   start(): void {
+    this.#startEvents();
+    if (this.#plan.changeGapMs > 0) this.#startChanges();
+  }
+
+  #startChanges(): void {
+    this.#world.after(this.#changes.exponential(this.#plan.changeGapMs), () => {
+      if (this.#isEnded) return;
+      this.#change();
+      this.#startChanges();
+    });
+  }
+
+  #startEvents(): void {
     this.#world.after(this.#random.exponential(this.#plan.clientGapMs), () => {
       if (this.#isEnded) return;
       this.#operate();
-      this.start();
+      this.#startEvents();
     });
   }
 
@@ -83,6 +100,47 @@ export class Workload {
     this.#try(event);
     // A client that sends twice without waiting.
     if (isKeyed && this.#random.chance(0.2)) this.#try(event);
+  }
+
+  /** What an operator does: another rule, an override, its removal. Whether it is in, the logs say. */
+  #change(): void {
+    const random = this.#changes;
+    const serving = this.#nodes.filter((node) => node.current !== null);
+    const node = serving.length === 0 ? null : random.pick(serving);
+    const domain = random.pick(this.#domains);
+    const kind = random.below(3);
+    const status = random.pick(["catch-all", "not catch-all"] as const);
+    const rule = {
+      deliveredThreshold: random.pick([1, 5, 50, 1000]),
+      bouncedThreshold: random.pick([1, 3, 20]),
+      maxBounceRatio: random.pick([null, 0.3]),
+    };
+    node?.life?.run(() => {
+      const router = node.current?.router;
+      const by = "operator";
+      let asked: Promise<unknown> | undefined;
+      if (kind === 0) asked = router?.setRule?.(rule, by);
+      else if (kind === 1) asked = router?.setOverride?.(domain, { status, reason: "pinned" }, by);
+      else asked = router?.removeOverride?.(domain, by);
+      this.#awaitChange(node, asked);
+    });
+  }
+
+  #awaitChange(node: SimNode, asked: Promise<unknown> | undefined): void {
+    const { life } = node;
+    if (asked === undefined || life === null) return;
+    this.changesOutstanding++;
+    let isDone = false;
+    const done = (): void => {
+      if (!isDone) this.changesOutstanding--;
+      isDone = true;
+    };
+    life.onDeath.push(done);
+    asked.then(done, (error: unknown) => {
+      done();
+      this.#count(error instanceof CatchallError ? `change ${error.code}` : String(error));
+      if (!(error instanceof CatchallError)) life.crash(error);
+    });
   }
 
   #try(event: OracleEvent): void {

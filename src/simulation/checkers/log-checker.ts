@@ -51,6 +51,7 @@ export class LogChecker implements StoreHistory {
   /** Last producer sequence by "partition/producer". */
   readonly #producers: Map<string, number> = new Map();
   readonly #epochs: Map<number, number> = new Map();
+  readonly #times: Map<number, number> = new Map();
   readonly #counts: Map<string, [number, number]> = new Map();
   entries = 0;
 
@@ -99,6 +100,7 @@ export class LogChecker implements StoreHistory {
     }
     for (const section of readSections(bytes, ENTRY_HEADER_BYTES, bytes.length)) {
       this.#section(incarnation, log, sequence, bytes, section);
+      this.#time(section.partition, ok.timeMs, `log ${incarnation}, entry ${sequence}`);
     }
   }
 
@@ -174,6 +176,14 @@ export class LogChecker implements StoreHistory {
       this.#record(bytes, at);
       at = recordEnd(bytes, at);
     }
+  }
+
+  /** Keys expire by entry time, which never goes back within a partition, whoever owns it (design 12.8). */
+  #time(partition: number, timeMs: number, where: string): void {
+    const last = this.#times.get(partition) ?? 0;
+    this.#times.set(partition, Math.max(last, timeMs));
+    if (timeMs >= last) return;
+    this.#world.fail("I8", `Partition ${partition}: time went back ${last - timeMs} ms (${where})`);
   }
 
   #producer(partition: number, producer: number, sequence: number, where: string): void {

@@ -29,6 +29,10 @@ export interface TableCheckerOptions {
   readonly logs: LogChecker;
   /** Partitions that an incarnation would serve reads of now. */
   readonly openOf: (incarnation: number) => readonly number[];
+  /** When the control store was last away from everybody. */
+  readonly lastOutage: () => { readonly startMs: number; readonly endMs: number } | null;
+  /** True when a put may arrive long after it was sent: then its time says nothing of when it was decided. */
+  readonly arePutsLate: boolean;
 }
 
 export class TableChecker implements StoreHistory {
@@ -67,9 +71,21 @@ export class TableChecker implements StoreHistory {
     }
     if (lease.state === "held") return;
     this.deaths++;
+    if (lease.state === "dead") this.#dead(lease);
     const open = this.#options.openOf(incarnation);
     if (open.length === 0) return;
     this.#fail("I13", `${incarnation} is ${lease.state} while it serves partitions ${open.join()}`);
+  }
+
+  /** An outage kills nobody: suspicion begins anew once it is over (design 12.9). */
+  #dead({ incarnation, ttlMs }: LeaseRecord): void {
+    const { world, lastOutage, arePutsLate } = this.#options;
+    const outage = lastOutage();
+    if (outage === null || outage.endMs - outage.startMs < ttlMs) return;
+    // What was sent before it may arrive after it.
+    if (arePutsLate || world.nowMs - outage.endMs >= ttlMs) return;
+    const sinceMs = Math.round(world.nowMs - outage.endMs);
+    this.#fail("I13", `${incarnation} was declared dead ${sinceMs} ms after an outage for all`);
   }
 
   #table(record: ControlRecord): void {

@@ -1,0 +1,216 @@
+/**
+ * Seeded defects: puts each mutant of scripts/mutants/ into a copy of the source, one at a time, and runs the
+ * simulator on it. A mutant that survives is a hole in the simulator: a fault, a piece of work or a check that is missing.
+ * Usage: `npm run mutants -- [--only id,id] [--seed S] [--seeds N] [--catches K] [--limit SECONDS] [--list]`.
+ * Each mutant runs until K seeds saw it, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { MUTANTS } from "./mutants/list.ts";
+import { applyEdit, type Mutant } from "./mutants/mutant.ts";
+import type { SeedReport } from "./mutants/run-seeds.ts";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const COPIED = ["src", "scripts/mutants", "package.json", "tsconfig.json"];
+const ID_WIDTH = 34;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+export interface SeedRange {
+  readonly seed: number;
+  readonly seeds: number;
+  /** Stop once so many seeds failed. */
+  readonly catches: number;
+  readonly limitMs: number;
+}
+
+export interface MutantReport {
+  readonly reports: readonly SeedReport[];
+  readonly isLate: boolean;
+  /** What it wrote to standard error; a mutant that does not even load says so here. */
+  readonly errors: string;
+}
+
+/** A copy of the source, in which one mutant at a time is made and unmade. */
+export class MutantTree {
+  isInterrupted = false;
+  readonly #path: string;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  static async create(): Promise<MutantTree> {
+    const path = await mkdtemp(join(tmpdir(), "catchall-mutants-"));
+    for (const name of COPIED) await cp(join(ROOT, name), join(path, name), { recursive: true });
+    await symlink(join(ROOT, "node_modules"), join(path, "node_modules"), "dir");
+    return new MutantTree(path);
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.#path, { recursive: true, force: true });
+  }
+
+  /** Throws when an edit does not apply. The tree is as it was afterwards. */
+  async with<T>(mutant: Mutant | null, work: () => Promise<T>): Promise<T> {
+    const originals = new Map<string, string>();
+    const texts = new Map<string, string>();
+    for (const edit of mutant?.edits ?? []) {
+      const path = join(this.#path, edit.file);
+      const text = texts.get(path) ?? (await readFile(path, "utf8"));
+      if (!originals.has(path)) originals.set(path, text);
+      texts.set(path, applyEdit(text, edit));
+    }
+    try {
+      for (const [path, text] of texts) await writeFile(path, text);
+      return await work();
+    } finally {
+      for (const [path, text] of originals) await writeFile(path, text);
+    }
+  }
+
+  /** Runs seeds on the tree as it is now, in a process of its own. */
+  async run(range: SeedRange, onSeed: (report: SeedReport) => void): Promise<MutantReport> {
+    const flags = ["--max-semi-space-size=64", "--import", "tsx", "scripts/mutants/run-seeds.ts"];
+    const numbers = ["--seed", range.seed, "--seeds", range.seeds, "--catches", range.catches];
+    const child = spawn(process.execPath, [...flags, ...numbers.map(String)], {
+      cwd: this.#path,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    // Interrupted: the child ends, its output with it, and the tree is removed on the way out.
+    const interrupt = (): void => {
+      this.isInterrupted = true;
+      child.kill("SIGKILL");
+    };
+    for (const signal of SIGNALS) process.once(signal, interrupt);
+    try {
+      return await collect(child, range.limitMs, onSeed);
+    } finally {
+      for (const signal of SIGNALS) process.off(signal, interrupt);
+    }
+  }
+}
+
+async function collect(
+  child: ChildProcess,
+  limitMs: number,
+  onSeed: (report: SeedReport) => void,
+): Promise<MutantReport> {
+  const reports: SeedReport[] = [];
+  let errors = "";
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    child.kill("SIGKILL");
+  }, limitMs);
+  child.stderr?.on("data", (chunk: Buffer) => {
+    errors = (errors + chunk.toString()).slice(-2000);
+  });
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+    const report = JSON.parse(line) as SeedReport;
+    reports.push(report);
+    onSeed(report);
+  }
+  const code = await ended;
+  clearTimeout(timer);
+  if (code !== 0 && !isLate && errors === "") errors = `ended with ${String(code)}`;
+  return { reports, isLate, errors: code === 0 || isLate ? "" : errors };
+}
+
+/** Seeds that saw it. */
+export function caught({ reports }: MutantReport): readonly SeedReport[] {
+  return reports.filter(({ rules }) => rules.length > 0);
+}
+
+/** One row of the table; `isOk` when it was caught. */
+function row(mutant: Mutant, report: MutantReport): { readonly text: string; isOk: boolean } {
+  const seen = caught(report);
+  const by = new Map<string, number>();
+  for (const { rules } of seen) {
+    const rule = rules[0] as string;
+    by.set(rule, (by.get(rule) ?? 0) + 1);
+  }
+  const rules = [...by].map(([rule, count]) => `${rule}×${count}`).join(" ");
+  const isExpected = seen.some(({ rules }) => rules.some((rule) => mutant.expects.includes(rule)));
+  const notes = [
+    seen.length === 0 ? "SURVIVED" : isExpected ? "" : `expected ${mutant.expects.join("/")}`,
+    report.isLate ? "time limit" : "",
+    report.errors === "" ? "" : `process failed: ${report.errors.trim().split("\n").at(-1)}`,
+  ].filter((note) => note !== "");
+  const share = `${seen.length}/${report.reports.length}`.padStart(7);
+  const first = String(seen[0]?.seed ?? "–").padStart(5);
+  const text = `${mutant.id.padEnd(ID_WIDTH)} ${share} ${first}  ${rules} ${notes.join("; ")}`;
+  return { text, isOk: seen.length > 0 && report.errors === "" };
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function runAll(mutants: readonly Mutant[], range: SeedRange): Promise<number> {
+  const tree = await MutantTree.create();
+  let bad = 0;
+  try {
+    const none = { ...range, limitMs: range.limitMs * 3 };
+    const base = await tree.with(null, () => tree.run(none, () => undefined));
+    for (const { seed, rules, text } of caught(base))
+      say(`unmutated, seed ${seed}: ${rules} ${text}`);
+    const isBroken = caught(base).length > 0 || base.isLate || base.errors !== "";
+    say(`unmutated: ${base.reports.length} seeds, ${caught(base).length} failed ${base.errors}`);
+    if (isBroken) bad++;
+    say(`${"mutant".padEnd(ID_WIDTH)}  caught first  by`);
+    for (const mutant of mutants) {
+      if (tree.isInterrupted) return bad + 1;
+      try {
+        const report = await tree.with(mutant, () => tree.run(range, () => undefined));
+        const { text, isOk } = row(mutant, report);
+        say(text);
+        if (!isOk) bad++;
+      } catch (error) {
+        say(`${mutant.id.padEnd(ID_WIDTH)} DOES NOT APPLY: ${String(error)}`);
+        bad++;
+      }
+    }
+  } finally {
+    await tree.remove();
+  }
+  return bad;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string" },
+      seed: { type: "string", default: "1" },
+      seeds: { type: "string", default: "60" },
+      catches: { type: "string", default: "3" },
+      limit: { type: "string", default: "180" },
+      list: { type: "boolean", default: false },
+    },
+  });
+  const named = values.only?.split(",");
+  const mutants = MUTANTS.filter(({ id }) => named === undefined || named.includes(id));
+  const unknown = named?.filter((id) => !MUTANTS.some((mutant) => mutant.id === id)) ?? [];
+  if (unknown.length > 0) throw new Error(`No such mutant: ${unknown.join(", ")}`);
+  if (values.list) {
+    for (const { id, defect, expects } of mutants) {
+      say(`${id.padEnd(ID_WIDTH)} ${defect} (${expects.join(", ")})`);
+    }
+    return;
+  }
+  const bad = await runAll(mutants, {
+    seed: Number(values.seed),
+    seeds: Number(values.seeds),
+    catches: Number(values.catches),
+    limitMs: Number(values.limit) * 1000,
+  });
+  say(bad === 0 ? `All ${mutants.length} mutants were caught` : `${bad} problems`);
+  if (bad > 0) process.exitCode = 1;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -1,0 +1,263 @@
+/** Defects of admission, keys, moves, recovery and replay. */
+import type { Mutant } from "./mutant.ts";
+
+const ACTOR = "src/partition/partition-actor.ts";
+const STATE = "src/partition/partition-state.ts";
+const REPLAY = "src/partition/replay.ts";
+const SUPERVISOR = "src/server/partition-supervisor.ts";
+const REPEAT =
+  "if (producerSequence <= committed) return batch.committed(this.#keysOfRepeat(batch));";
+
+export const PARTITION_MUTANTS: readonly Mutant[] = [
+  {
+    id: "read-after-release",
+    defect: "reads are still answered after RELEASE",
+    edits: [
+      {
+        file: ACTOR,
+        find: "assertReadable(): void {\n    const refusal = this.refusal();",
+        replace: "assertReadable(): void {\n    const refusal = this.#refusal();",
+      },
+      { file: SUPERVISOR, find: "host.close(partition);", replace: "void host;" },
+    ],
+    expects: ["I5", "I7"],
+  },
+  {
+    id: "admission-during-release",
+    defect: "a partition that is being released still admits and reads",
+    edits: [{ file: SUPERVISOR, find: "actor.close();", replace: "" }],
+    expects: ["I10", "I12"],
+  },
+  {
+    id: "release-not-appended",
+    defect: "the owner gives a partition away without RELEASE",
+    edits: [
+      {
+        file: SUPERVISOR,
+        find: "endSequence = await appendMark(commit, actor.state, epoch, SECTION_RELEASE);",
+        replace: "endSequence = commit.sequence; void appendMark; void SECTION_RELEASE;",
+      },
+    ],
+    expects: ["I11"],
+  },
+  {
+    id: "move-finished-by-target",
+    defect: "the target takes a partition itself when its owner does not answer",
+    edits: [
+      {
+        file: SUPERVISOR,
+        find: ".catch(() => this.#pause());",
+        replace:
+          ".catch(async () => { const move = { partition, from: owner, epoch, endSequence }; " +
+          "await table.change((now) => finishMove(now, move)); });",
+      },
+    ],
+    expects: ["I11"],
+  },
+  {
+    id: "opened-before-last-replay",
+    defect: "a planned move opens without the owner's last entries",
+    edits: [
+      {
+        file: SUPERVISOR,
+        find: "const rest = await replay([{ target, stretches: now.lineage }]);",
+        replace: "const rest = { lastTimeMs: 0 };",
+      },
+    ],
+    expects: ["I5", "I7", "I17", "I8", "I20", "I1", "I4"],
+  },
+  {
+    id: "opened-before-recovery",
+    defect: "partitions are claimed and opened before they are recovered",
+    edits: [
+      {
+        file: SUPERVISOR,
+        find: "const { lastTimeMs, entries, pages } = await this.#options.recover(tasks);",
+        replace:
+          "const recovering = this.#options.recover(tasks);\n      await Promise.all(" +
+          "tasks.map(({ state, epoch }) => this.#open(state, epoch)));\n" +
+          "      const { lastTimeMs, entries, pages } = await recovering;",
+      },
+      {
+        file: SUPERVISOR,
+        find: "await Promise.all(tasks.map(({ state, epoch }) => this.#open(state, epoch)));\n      this.openFailure",
+        replace: "this.openFailure",
+      },
+    ],
+    expects: ["I5", "I7", "I17", "I16", "I14", "I8", "I15"],
+  },
+  {
+    id: "entry-time-not-carried",
+    defect: "entry times start afresh at a new owner",
+    edits: [
+      { file: SUPERVISOR, find: "this.#options.commit.raiseTime(lastTimeMs);", replace: "" },
+      {
+        file: SUPERVISOR,
+        find: "commit.raiseTime(Math.max(lastTimeMs, rest.lastTimeMs));",
+        replace: "void commit;",
+      },
+    ],
+    expects: ["I8"],
+  },
+  {
+    id: "producer-sequence-unchecked",
+    defect: "a sub-batch is admitted whatever its sequence",
+    edits: [
+      { file: ACTOR, find: REPEAT, replace: "" },
+      {
+        file: ACTOR,
+        find: "if (pending !== undefined || producerSequence !== committed + 1) {",
+        replace: "if (pending !== undefined) {",
+      },
+    ],
+    expects: ["I17"],
+  },
+  {
+    id: "repeat-off-by-one",
+    defect: "the last committed sub-batch is not known as a repeat",
+    edits: [{ file: ACTOR, find: REPEAT, replace: REPEAT.replace("<=", "<") }],
+    expects: ["I20"],
+  },
+  {
+    id: "pending-duplicate-acknowledged",
+    defect: "a repeat of what is in flight is acknowledged at once",
+    edits: [
+      {
+        file: ACTOR,
+        find: "pending.repeats.push(batch);\n      return;",
+        replace: "return batch.committed(this.#keysOfRepeat(batch));",
+      },
+    ],
+    expects: ["I1", "I5", "I7", "I8", "I4"],
+  },
+  {
+    id: "pending-keys-forgotten",
+    defect: "a key in flight is not known",
+    edits: [
+      {
+        file: ACTOR,
+        find: "this.#pendingKeys.get(text) ?? this.#findKey(bytes, at)",
+        replace: "this.#findKey(bytes, at)",
+      },
+    ],
+    expects: ["I6", "I2", "I8"],
+  },
+  {
+    id: "keys-not-applied",
+    defect: "committed keys are not remembered",
+    edits: [
+      {
+        file: STATE,
+        find: "if (isKeyed(bytes, at)) this.#applyKey(bytes, at, timeMs);",
+        replace: "if (isKeyed(bytes, at)) void this.#applyKey;",
+      },
+    ],
+    expects: ["I6", "I2", "I8"],
+  },
+  {
+    id: "key-pages-not-restored",
+    defect: "the key window of a checkpoint is not restored",
+    edits: [{ file: STATE, find: "this.window.decodeBucket(page.id, page.bytes);", replace: "" }],
+    expects: ["I6", "I2", "I8"],
+  },
+  {
+    id: "producers-not-restored",
+    defect: "producers' sequences of a checkpoint are not restored",
+    edits: [
+      {
+        file: STATE,
+        find: "of image.producers) {\n      this.producers.set(producer, sequence);",
+        replace: "of image.producers) {\n      void sequence;",
+      },
+    ],
+    expects: ["I17", "I20"],
+  },
+  {
+    id: "producers-not-replayed",
+    defect: "producers' sequences of the log are not restored",
+    edits: [
+      {
+        file: REPLAY,
+        find: "state.applyProducer(events.producer, events.producerSequence, header.timeMs);",
+        replace: "",
+      },
+    ],
+    expects: ["I17", "I20"],
+  },
+  {
+    id: "replay-ignores-epoch",
+    defect: "replay takes the sections of other epochs in the same log",
+    edits: [
+      {
+        file: REPLAY,
+        find: "if (section.epoch !== stretch.epoch || header.sequence < one.from) return;",
+        replace: "if (header.sequence < one.from) return;",
+      },
+    ],
+    expects: ["I16", "I6", "I2", "I4", "I20", "I17"],
+  },
+  {
+    id: "replay-ignores-start",
+    defect: "replay takes sections that the checkpoint covers",
+    edits: [
+      {
+        file: REPLAY,
+        find: "if (section.epoch !== stretch.epoch || header.sequence < one.from) return;",
+        replace: "if (section.epoch !== stretch.epoch) return;",
+      },
+    ],
+    expects: ["I16", "I6", "I2", "I4"],
+  },
+  {
+    id: "replay-from-watermark",
+    defect: "replay begins at the watermark instead of after it",
+    edits: [
+      { file: REPLAY, find: "target.covered.sequence + 1", replace: "target.covered.sequence" },
+    ],
+    expects: ["I16", "I6", "I2", "I4"],
+  },
+  {
+    id: "replay-after-watermark",
+    defect: "replay leaves out the entry after the watermark",
+    edits: [
+      { file: REPLAY, find: "target.covered.sequence + 1", replace: "target.covered.sequence + 2" },
+    ],
+    expects: ["I16", "I5", "I7", "I1", "I4", "I17", "I20"],
+  },
+  {
+    id: "page-ahead-ignored",
+    defect: "a page that is ahead of its manifest is replayed over",
+    edits: [
+      {
+        file: STATE,
+        find: "if (isAfter(page.position, watermark)) this.#pagesAhead.set(page.id, page.position);",
+        replace: "",
+      },
+    ],
+    expects: ["I14", "I16", "I6", "I2", "I4"],
+  },
+  {
+    id: "page-ahead-off-by-one",
+    defect: "the entry at a page's own position is applied to it again",
+    edits: [
+      {
+        file: STATE,
+        find: "return ahead !== undefined && !isAfter(this.position, ahead);",
+        replace: "return ahead !== undefined && isAfter(ahead, this.position);",
+      },
+    ],
+    expects: ["I14", "I16", "I6", "I2", "I4"],
+  },
+  {
+    id: "positions-without-epoch",
+    defect: "positions are compared by sequence alone",
+    edits: [
+      {
+        file: STATE,
+        find: "return a.epoch > b.epoch || (a.epoch === b.epoch && a.sequence > b.sequence);",
+        replace: "return a.sequence > b.sequence;",
+      },
+    ],
+    expects: ["I14", "I16", "I6", "I2", "I4", "I5", "I7", "I1"],
+  },
+];

@@ -1,0 +1,293 @@
+/** Defects of group commit, forwarding, checkpoints and trimming. */
+import type { Mutant } from "./mutant.ts";
+
+const GROUP = "src/commit/group-commit.ts";
+const CERTAIN = "src/commit/append-until-known.ts";
+const ACTOR = "src/partition/partition-actor.ts";
+const FORWARDER = "src/router/sub-batch-forwarder.ts";
+const CHECKPOINTER = "src/checkpoint/checkpointer.ts";
+const FLOORS = "src/server/log-floors.ts";
+const CHECKPOINTS = "src/simulation/sim-checkpoint-store.ts";
+const APPLY = "this.state.applyEvents(records.bytes, 0, records.count, entry.timeMs);";
+
+export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
+  {
+    id: "acknowledged-before-append",
+    defect: "an entry is applied and acknowledged before the log has it",
+    edits: [
+      {
+        file: GROUP,
+        find: "void this.#append(bytes).then((outcome) => {",
+        replace:
+          "for (const section of sections) section.committed(entry);\n" +
+          "    void this.#append(bytes).then((outcome) => {",
+      },
+      {
+        file: GROUP,
+        find: "this.#finish({ outcome, sections, entry,",
+        replace: "this.#finish({ outcome, sections: [], entry,",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7"],
+  },
+  {
+    id: "applied-before-commit",
+    defect: "counters are changed, and shown, before the log has the entry",
+    edits: [
+      { file: ACTOR, find: APPLY, replace: "" },
+      {
+        file: ACTOR,
+        find: "const records = this.#records;\n    writeSectionHeader",
+        replace:
+          "const records = this.#records;\n    this.#actor.state.applyEvents(" +
+          "records.bytes, 0, records.count, 1_800_000_000_000);\n    writeSectionHeader",
+      },
+    ],
+    expects: ["I7", "I6", "I14", "I4", "I2"],
+  },
+  {
+    id: "unknown-append-not-applied",
+    defect: "an append of unknown outcome counts as not applied",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "if (!append.log.canResend || append.isStopped()) return outcome;",
+        replace: 'return { kind: "notApplied", code: "log_full", reason: "no answer" };',
+      },
+    ],
+    expects: ["I2", "I6", "I17"],
+  },
+  {
+    id: "conflict-taken-for-commit",
+    defect: "a refused append counts as committed without a look at the log",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "const found = await whatIsThere(append);",
+        replace: 'void whatIsThere;\n      const found = { kind: "committed" } as const;',
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I15"],
+  },
+  {
+    id: "conflict-taken-for-fence",
+    defect: "a refused append counts as fenced without a look at the log",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "const found = await whatIsThere(append);",
+        replace:
+          'void whatIsThere;\n      const found = { kind: "fenced", reason: "refused" } as const;',
+      },
+    ],
+    expects: ["I2", "I6"],
+  },
+  {
+    id: "nonce-unchecked",
+    defect: "whatever lies at the sequence is taken for the own entry",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "return found.nonce === own.nonce && found.kind === own.kind",
+        replace: "return found.sequence > 0 && own.sequence > 0",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I11"],
+  },
+  {
+    id: "log-expectation-ignored",
+    defect: "the log takes an append whatever last sequence it expects",
+    edits: [
+      {
+        file: "src/simulation/sim-node-logs.ts",
+        find: "if (log.entries.length !== expectedLast) {",
+        replace: "if (log.entries.length < expectedLast) {",
+      },
+    ],
+    expects: ["I10"],
+  },
+  {
+    id: "not-owner-taken-for-commit",
+    defect: "the forwarder takes NOT_OWNER for committed",
+    edits: [
+      {
+        file: FORWARDER,
+        find: "const told = checked(flight.batch as ForwardBatch, outcome);",
+        replace:
+          'const isRefused = outcome.kind === "error" && outcome.error.code === "not_owner";\n' +
+          '    const taken: SubBatchOutcome = isRefused ? { kind: "committed", keys: null } : outcome;\n' +
+          "    const told = checked(flight.batch as ForwardBatch, taken);",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I20"],
+  },
+  {
+    id: "new-sequence-for-new-owner",
+    defect: "a sub-batch is sent to a new owner under a new sequence",
+    edits: [
+      {
+        file: FORWARDER,
+        find: "if (flight.target !== owner) flight.tries = 0;",
+        replace:
+          "if (flight.target !== owner && flight.target !== NOBODY && flight.batch !== null) {\n" +
+          "      (flight.batch as unknown as { producerSequence: number }).producerSequence++;\n    }",
+      },
+    ],
+    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17", "I20"],
+  },
+  {
+    id: "unanswered-frame-given-up",
+    defect: "a frame without an answer counts as not applied",
+    edits: [
+      {
+        file: FORWARDER,
+        find: 'if (told.error.effect === "unknown") flight.isUncertain = true;',
+        replace: "",
+      },
+    ],
+    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17"],
+  },
+  {
+    id: "frames-handled-twice",
+    defect: "a frame that the network delivers twice is handled twice (ADR 13)",
+    edits: [
+      {
+        file: "src/router/peer-handler.ts",
+        find: "if (header.number !== 0 && !this.#windowOf(header.sender).take(header.number)) {",
+        replace: "if (!this.#windowOf(header.sender).take(header.number) && header.number < 0) {",
+      },
+    ],
+    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17"],
+  },
+  {
+    id: "manifest-before-pages",
+    defect: "the manifest is written while its pages are still on their way",
+    edits: [
+      {
+        file: CHECKPOINTER,
+        find: "await this.#writePartition(writer, source, isFull);",
+        replace: "void this.#writePartition(writer, source, isFull).catch(() => undefined);",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+  },
+  {
+    id: "watermark-after-pages",
+    defect: "the manifest covers entries that came while its pages were written",
+    edits: [
+      {
+        file: CHECKPOINTER,
+        find: "manifests.push({ partition, watermark, keyBuckets,",
+        replace:
+          "const late = { ...watermark, sequence: this.#options.appliedSequence() };\n" +
+          "        manifests.push({ partition, watermark: late, keyBuckets,",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+  },
+  {
+    id: "manifest-unconfirmed",
+    defect: "a manifest counts as durable although the store did not confirm it",
+    edits: [
+      {
+        file: CHECKPOINTER,
+        find: "const bytes = await writer.commit({ ...this.#options.identity, timeMs, manifests });",
+        replace:
+          "const set = { ...this.#options.identity, timeMs, manifests };\n" +
+          "      const bytes = await writer.commit(set).catch(() => 0);",
+      },
+    ],
+    expects: ["I15", "I16"],
+  },
+  {
+    id: "dirty-marks-lost",
+    defect: "after a failed checkpoint the next one writes only what changed since",
+    edits: [
+      {
+        file: CHECKPOINTER,
+        find: "this.#mustBeFull = true;",
+        replace: "this.#mustBeFull = false;",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+  },
+  {
+    id: "meta-after-pages",
+    defect: "overrides and rule are written after the pages that they are replayed over (F5)",
+    edits: [
+      {
+        file: CHECKPOINTER,
+        find: 'if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());',
+        replace: "",
+      },
+      {
+        file: CHECKPOINTER,
+        find: "if (pages.length > 0) await writer.putPages(pages);\n  }",
+        replace:
+          'if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());\n' +
+          "    if (pages.length > 0) await writer.putPages(pages);\n  }",
+      },
+    ],
+    expects: ["I16"],
+  },
+  {
+    id: "page-put-unconditional",
+    defect: "the checkpoint store puts an older page over a newer one",
+    edits: [
+      {
+        file: CHECKPOINTS,
+        find: "if (old !== undefined && isNewer(old.position, page.position)) return;",
+        replace: "void old;",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+  },
+  {
+    id: "manifest-put-unconditional",
+    defect: "the checkpoint store puts an older manifest over a newer one",
+    edits: [
+      {
+        file: CHECKPOINTS,
+        find: "if (old !== undefined && isNewer(old.watermark, manifest.watermark)) return;",
+        replace: "void old;",
+      },
+    ],
+    expects: ["I15"],
+  },
+  {
+    id: "trim-past-own-watermark",
+    defect: "the log is trimmed whatever the partitions that are owned still need",
+    edits: [
+      {
+        file: FLOORS,
+        find: "limit = Math.min(limit, epochs?.get(epoch) ?? 0);",
+        replace: "",
+      },
+    ],
+    expects: ["I15"],
+  },
+  {
+    id: "trim-past-given-stretches",
+    defect: "the log is trimmed whatever partitions that moved away still need",
+    edits: [
+      {
+        file: FLOORS,
+        find: "limit = Math.min(limit, epochs?.get(stretch.epoch) ?? 0);",
+        replace: "",
+      },
+    ],
+    expects: ["I15"],
+  },
+  {
+    id: "trim-one-too-far",
+    defect: "the log is trimmed one entry past the watermark",
+    edits: [
+      {
+        file: FLOORS,
+        find: "if (limit > 1) await log.trim(self, limit - 1);",
+        replace: "if (limit > 1) await log.trim(self, limit + 1);",
+      },
+    ],
+    expects: ["I15"],
+  },
+];

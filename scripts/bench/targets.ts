@@ -17,11 +17,12 @@ export interface Target {
   stop(): Promise<void>;
 }
 
-export type TargetName = "bare" | "catchall" | "mongo";
+export type TargetName = "bare" | "catchall" | "cluster" | "mongo";
 
 export const TARGET_TITLES: Readonly<Record<TargetName, string>> = {
   bare: "bare uWebSockets.js, a Map, nothing durable",
   catchall: "catchall, file log synced before each answer",
+  cluster: "catchall, three nodes, JetStream log synced before each answer; all server processes",
   mongo: "Fastify + MongoDB `$inc` upsert, w: majority, j: true",
 };
 

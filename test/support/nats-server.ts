@@ -68,6 +68,10 @@ export class TestNatsServer {
     return server;
   }
 
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
   get url(): string {
     return `nats://127.0.0.1:${this.port}`;
   }

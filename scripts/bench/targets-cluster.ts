@@ -1,0 +1,22 @@
+/**
+ * The cluster as a target: one nats-server, one mongod and three nodes, which take the connections in equal shares, so
+ * that two thirds of the events are forwarded. Its CPU time and memory are those of all server processes.
+ */
+import { ClusterRig } from "../../test/support/cluster-rig.ts";
+import type { Target } from "./targets.ts";
+
+const NODES = ["n1", "n2", "n3"] as const;
+const LEASE_TTL_MS = 5000;
+
+export async function startCluster(flags: readonly string[] = []): Promise<Target> {
+  const rig = await ClusterRig.start({
+    nodes: NODES,
+    leaseTtlMs: LEASE_TTL_MS,
+    flags: ["--log-level", "warn", "--checkpoint-interval", "60s", ...flags],
+  });
+  return {
+    url: NODES.map((id) => rig.url(id)).join(","),
+    pids: [rig.nats.pid, rig.mongod.pid, ...NODES.map((id) => rig.node(id).pid)],
+    stop: () => rig.dispose(),
+  };
+}

@@ -33,7 +33,7 @@ describe("a cluster whose nodes fail", { timeout: 200_000 }, () => {
       { seed: 21, mix: "duplicates", domains: 400 },
       async () => {
         await rig.kill("n3");
-        return await answersAgain(rig, "n1", domains);
+        return await rig.answersAgain("n1", domains, RECOVERY_LIMIT_MS);
       },
     );
     t.diagnostic(`every range took events again ${Math.round(value)} ms after kill -9`);
@@ -92,7 +92,7 @@ describe("a cluster whose nodes fail", { timeout: 200_000 }, () => {
       async () => {
         rig.freeze(frozen);
         await pass(LEASE_TTL_MS);
-        await answersAgain(rig, "n2", domains);
+        await rig.answersAgain("n2", domains, RECOVERY_LIMIT_MS);
         const asked = domains.map((domain) => readOrRefusal(rig, frozen, domain));
         rig.thaw(frozen);
         // Two events by now; what was asked of it while it was frozen must not say one.
@@ -130,25 +130,6 @@ describe("a cluster whose nodes fail", { timeout: 200_000 }, () => {
     await rig.sameEverywhere(23, 400);
   });
 });
-
-/** Milliseconds until one event for every partition has been acknowledged through `id`. */
-async function answersAgain(
-  rig: ClusterRig,
-  id: string,
-  domains: readonly string[],
-): Promise<number> {
-  const startMs = performance.now();
-  await Promise.all(
-    domains.map((domain) =>
-      until(`${domain} takes events`, RECOVERY_LIMIT_MS, async () => {
-        const headers = { "idempotency-key": `again-${startMs}` };
-        const { status } = await rig.send(id, "PUT", `/events/${domain}/delivered`, { headers });
-        return status === 204 ? true : null;
-      }),
-    ),
-  );
-  return performance.now() - startMs;
-}
 
 /** Delivered events, or null for an answer that says nothing of the domain. */
 async function readOrRefusal(rig: ClusterRig, id: string, domain: string): Promise<number | null> {

@@ -226,6 +226,21 @@ export class ClusterRig {
     return domains;
   }
 
+  /** Milliseconds until one event for every partition has been acknowledged through `id`, each counted once. */
+  async answersAgain(id: string, domains: readonly string[], limitMs: number): Promise<number> {
+    const startMs = performance.now();
+    const headers = { "idempotency-key": `again-${startMs}` };
+    await Promise.all(
+      domains.map((domain) =>
+        until(`${domain} takes events`, limitMs, async () => {
+          const { status } = await this.send(id, "PUT", `/events/${domain}/delivered`, { headers });
+          return status === 204 ? true : null;
+        }),
+      ),
+    );
+    return performance.now() - startMs;
+  }
+
   async counted(id: string, domains: readonly string[]): Promise<readonly Counted[]> {
     const { status, body } = await this.ask(id, "POST", "/domains/lookup", { domains });
     assert.equal(status, 200, JSON.stringify(body));
@@ -259,7 +274,7 @@ export class ClusterRig {
     const engineOf = new Promise<LoadEngine>((resolve) => {
       started = resolve;
     });
-    const settings = { rate: 400, events: Infinity, ...options };
+    const settings = { rate: 200, connections: 16, events: Infinity, ...options };
     const running = this.load(ids, settings, (engine) => started(engine));
     const engine = await Promise.race([engineOf, running.then(() => assert.fail("ended early"))]);
     let value: T;

@@ -6,8 +6,8 @@
  * `flushed` first (checkpoint/changes-first-store.ts).
  * Bounded without dropping: `take` never refuses, since its entry is already committed; at the limit `isFull` asks those
  * who admit events, and those who sweep after a rule change, to stop. What is over the limit then is only what they had
- * under way. A sink that is not required never stops anybody: at the limit it loses its oldest changes, is told of each
- * (`skipped`), and no checkpoint waits for those.
+ * under way. A sink that is not required never stops anybody: at the limit it loses its oldest changes and is told of
+ * each (`skipped`), and a checkpoint waits for it only while it keeps up.
  */
 
 import { CatchallError } from "../model/errors.ts";
@@ -19,6 +19,8 @@ import type { StatusChange } from "./status-change.ts";
 export const CHANGES_WAITING_MAX = 200_000;
 /** Changes of one call of a sink. */
 export const CHANGES_PER_STORE_MAX = 500;
+/** A sink that is not required and has more than this to do does not keep up. */
+const KEEPING_UP_WAITING_MAX: number = 4 * CHANGES_PER_STORE_MAX;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 10_000;
 /** A checkpoint gives up after this long, and is tried again at its next turn. */
@@ -85,12 +87,12 @@ export class ChangeOutbox {
   }
 
   /**
-   * Resolves when every sink has stored all that was taken before this call.
+   * Resolves when every sink that is required, or keeps up, has stored all that was taken before this call.
    * Errors: CatchallError `checkpoint_unavailable` after FLUSH_TIMEOUT_MS, or when the outbox is closed first.
    */
   flushed(): Promise<void> {
     if (this.#isClosed) return Promise.reject(notStored("the node is stopping"));
-    const waits = this.#lanes.filter((lane) => !lane.isEmpty).map((lane) => lane.reached());
+    const waits = this.#lanes.filter((lane) => lane.isWaitedFor).map((lane) => lane.reached());
     if (waits.length === 0) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const seconds = FLUSH_TIMEOUT_MS / 1000;
@@ -118,7 +120,7 @@ export class ChangeOutbox {
   }
 
   #late(): readonly string[] {
-    return this.#lanes.filter((lane) => !lane.isEmpty).map((lane) => lane.state.name);
+    return this.#lanes.filter((lane) => lane.isWaitedFor).map((lane) => lane.state.name);
   }
 }
 
@@ -160,6 +162,12 @@ class SinkLane {
     return this.#sink.isRequired && this.#waiting >= this.#waitingMax;
   }
 
+  /** By a checkpoint. */
+  get isWaitedFor(): boolean {
+    if (this.#sink.isRequired || this.isEmpty) return !this.isEmpty;
+    return this.#failures === 0 && this.#waiting <= KEEPING_UP_WAITING_MAX;
+  }
+
   get isEmpty(): boolean {
     return this.#waiting === 0;
   }
@@ -182,7 +190,7 @@ class SinkLane {
     this.#storeSoon();
   }
 
-  /** Resolves when all that is here now is done. */
+  /** Resolves when all that is here now is done, or the sink is not waited for any more. */
   reached(): Promise<void> {
     return new Promise((resolve) => this.#reached.push({ done: this.#taken, resolve }));
   }
@@ -225,6 +233,7 @@ class SinkLane {
   #retryLater(error: unknown): void {
     const delayMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(this.#failures, 10));
     this.#failures++;
+    if (!this.#sink.isRequired) for (const { resolve } of this.#reached.splice(0)) resolve();
     if (this.#failures === 1) {
       const fields = { err: error, sink: this.#sink.name };
       this.#options.logger.warn(fields, "Status changes can't be stored; they wait");

@@ -1,7 +1,9 @@
 /**
- * Adapter: status changes as messages of the JetStream stream `<CLUSTER>_CHANGES`, subject `<cluster>.changes`, one JSON
- * object each, with the change's id as `Nats-Msg-Id`. At least once: the server drops repeats within its window, and
- * whoever reads drops older repeats by the id. Order is kept per call, not per message: readers order by the id.
+ * Adapter: status changes in the JetStream stream `<CLUSTER>_CHANGES`, subject `<cluster>.changes`: a message holds one
+ * JSON object a line, in the order in which the changes were made. Several to a message, since each message costs a sync
+ * of the disk: one by one they would be slower than events that make them.
+ * At least once: `Nats-Msg-Id` lets the server drop the repeat of a message within its window; a change that is found
+ * again on replay comes in another message, with the same `id`, by which whoever reads drops it.
  * The stream forgets the oldest when it is full or too old; what it forgot stays in the counters and in `statuses`.
  */
 
@@ -45,14 +47,12 @@ export class NatsChangesSink implements ChangeSink {
   /** Errors: CatchallError `log_unavailable`. */
   async store(changes: readonly StatusChange[]): Promise<void> {
     if (!this.#isStreamThere) await this.#createStream();
-    const published = await Promise.allSettled(changes.map((change) => this.#publish(change)));
-    for (const result of published) if (result.status === "rejected") throw result.reason;
-  }
-
-  async #publish(change: StatusChange): Promise<void> {
-    const headers = natsHeaders({ "Nats-Msg-Id": change.id, "Nats-Expected-Stream": this.stream });
-    const bytes = Buffer.from(JSON.stringify(change));
     const { requests } = this.#options;
+    const headers = natsHeaders({
+      "Nats-Msg-Id": idOf(changes),
+      "Nats-Expected-Stream": this.stream,
+    });
+    const bytes = Buffer.from(changes.map((change) => JSON.stringify(change)).join("\n"));
     const outcome = await requests.request(this.subject, bytes, REQUEST_TIMEOUT_MS, headers);
     if (outcome.kind !== "reply") {
       // Nobody listens on the subject: somebody deleted the stream, or the server has started anew.
@@ -62,7 +62,7 @@ export class NatsChangesSink implements ChangeSink {
     const reply = parseReply(outcome.message.data);
     // A repeat is acknowledged too, with the place of the first one.
     if (reply.error === null && reply.sequence > 0) return;
-    throw new CatchallError("log_unavailable", `${this.stream} refuses a change: ${reply.error}`);
+    throw new CatchallError("log_unavailable", `${this.stream} refuses changes: ${reply.error}`);
   }
 
   async #createStream(): Promise<void> {
@@ -89,6 +89,12 @@ export class NatsChangesSink implements ChangeSink {
     }
     this.#isStreamThere = true;
   }
+}
+
+/** Of a message: that of its change, or of its first and last. */
+function idOf(changes: readonly StatusChange[]): string {
+  const first = changes[0]?.id ?? "";
+  return changes.length === 1 ? first : `${first}_${changes.at(-1)?.id}_${changes.length}`;
 }
 
 interface Reply {

@@ -178,6 +178,29 @@ describe("ChangeOutbox", () => {
     assert.equal(outbox.states()[0]?.waiting, 0);
   });
 
+  it("a flush waits for no sink that is not required and fails or lags", async () => {
+    const outbox = outboxOf([sink, optional], 100_000);
+    optional.isAway = true;
+    outbox.take(changeOf(1));
+    const flushed = outbox.flushed();
+    await timers.advance(1);
+    await flushed;
+    outbox.take(changeOf(2));
+    await timers.advance(1);
+    await outbox.flushed();
+    assert.deepEqual(sink.stored, idsOf([1, 2]));
+    assert.deepEqual(optional.stored, []);
+    optional.isAway = false;
+    await timers.advance(1000);
+    assert.deepEqual(optional.stored, idsOf([1, 2]));
+    optional.isHeld = true;
+    for (const n of range(3, 4000)) outbox.take(changeOf(n));
+    const lagging = outbox.flushed();
+    await timers.advance(10);
+    await lagging;
+    assert.deepEqual(optional.stored, idsOf([1, 2]));
+  });
+
   it("a flush gives up after its time limit, saying who is late", async () => {
     const outbox = outboxOf([sink, optional]);
     sink.isAway = true;

@@ -125,7 +125,8 @@ export class ClusterRig {
   /** Starts nodes together; when one fails, only after all others have started as well, so that none is forgotten. */
   async startNodes(ids: readonly string[]): Promise<void> {
     const starts = await Promise.allSettled(ids.map((id) => this.startNode(id)));
-    for (const start of starts) if (start.status === "rejected") throw start.reason;
+    const failures = starts.flatMap((start) => (start.status === "rejected" ? [start.reason] : []));
+    if (failures.length > 0) throw new Error(failures.map(String).join("\n"));
   }
 
   node(id: string): NodeProcess {
@@ -291,10 +292,15 @@ export class ClusterRig {
     return { result: await running, value };
   }
 
+  /** The first domains that a load with this seed uses. */
+  domainsOfLoad(seed: number, count: number): readonly string[] {
+    const names = new DomainNames(seed);
+    return Array.from({ length: count }, (_, i) => names.nameOf(i));
+  }
+
   /** Every node that runs says the same of the domains of a load. */
   async sameEverywhere(seed: number, domainCount: number): Promise<void> {
-    const names = new DomainNames(seed);
-    const domains = Array.from({ length: domainCount }, (_, i) => names.nameOf(i));
+    const domains = this.domainsOfLoad(seed, domainCount);
     const [first = "", ...others] = this.running;
     const expected = await this.counted(first, domains);
     for (const id of others) assert.deepEqual(await this.counted(id, domains), expected, id);

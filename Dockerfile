@@ -15,7 +15,7 @@ FROM ${NODE_IMAGE} AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
-# One binary of uWebSockets.js is used, the others are 50 MB.
+# One binary of uWebSockets.js is used, the others are 126 MB.
 RUN keep="uws_$(node -p 'process.platform + "_" + process.arch + "_" + process.versions.modules').node" \
   && test -f "node_modules/uWebSockets.js/dist/bin/$keep" \
   && find node_modules/uWebSockets.js/dist/bin -name 'uws_*.node' ! -name "$keep" -delete

@@ -7,10 +7,10 @@ const deadline = Date.now() + WAIT_LIMIT_MS;
 if (db.hello().setName === undefined) {
   const members = MEMBERS.map((host, index) => ({ _id: index, host }));
   const result = rs.initiate({ _id: "catchall", members });
-  if (result.ok !== 1) throw new Error("rs.initiate: " + JSON.stringify(result));
+  if (result.ok !== 1) throw new Error(`rs.initiate: ${JSON.stringify(result)}`);
 }
 while (!db.hello().primary) {
   if (Date.now() > deadline) throw new Error("The replica set has no primary");
   sleep(500);
 }
-print("The replica set has a primary: " + db.hello().primary);
+print(`The replica set has a primary: ${db.hello().primary}`);

@@ -105,6 +105,37 @@ describe("LocalCluster", () => {
     }
   });
 
+  it("can be stopped while it starts", async () => {
+    const dataDir = await mkdtemp(path.join(tmpdir(), "catchall-cluster-"));
+    let made: LocalCluster | null = null;
+    const seen = new Set<number>();
+    try {
+      const starting = LocalCluster.start(
+        {
+          ...{ nodes: 2, replicas: 1, port: 0, proxy: "builtin", nodeFlags: [] },
+          ...{ keepsData: false, dataDir, root: ROOT, nodeCommand: STUB_NODE },
+          ...{ say: () => undefined, onDown: () => undefined },
+        },
+        (cluster) => {
+          made = cluster;
+        },
+      );
+      const refused = assert.rejects(starting, /Stopped|ended/);
+      const cluster = made as LocalCluster | null;
+      assert.ok(cluster !== null);
+      // The servers run, the nodes do not yet.
+      while (cluster.pids.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+      for (const pid of cluster.pids) seen.add(pid);
+      await cluster.stop();
+      for (const pid of cluster.pids) seen.add(pid);
+      await refused;
+      assert.deepEqual(runningOf([...seen]), []);
+      assert.equal(existsSync(dataDir), false);
+    } finally {
+      await rm(dataDir, { recursive: true, force: true });
+    }
+  });
+
   it("leaves no process when the launcher is killed", async () => {
     const dataDir = await mkdtemp(path.join(tmpdir(), "catchall-cluster-"));
     const main = path.join(ROOT, "test/support/launch-main.ts");

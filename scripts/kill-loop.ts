@@ -48,7 +48,9 @@ export interface KillLoopReport {
 
 const KILL_AFTER_MIN_MS = 5;
 const KILL_AFTER_MAX_MS = 800;
-const DEFAULT_FLAGS = ["--checkpoint-interval", "1s", "--log-level", "warn"];
+/** Keys are repeated thousands of events later: on a slow machine that is longer than the default window. */
+const WINDOW_FLAGS = ["--idempotency-window", "24h"];
+const DEFAULT_FLAGS = ["--checkpoint-interval", "1s", "--log-level", "warn", ...WINDOW_FLAGS];
 /** Unknown outcomes a kill are at most the 26 events outstanding without keys; so 95 % of the domains have none. */
 const DOMAINS_PER_CYCLE = 600;
 const DOMAINS_MIN = 10_000;

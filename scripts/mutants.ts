@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { MUTANTS } from "./mutants/list.ts";
+import { LOW_LIMITS, MUTANTS } from "./mutants/list.ts";
 import { applyEdit, type Mutant } from "./mutants/mutant.ts";
 import type { SeedReport } from "./mutants/run-seeds.ts";
 
@@ -47,6 +47,10 @@ export class MutantTree {
   static async create(): Promise<MutantTree> {
     const path = await mkdtemp(join(tmpdir(), "catchall-mutants-"));
     for (const name of COPIED) await cp(join(ROOT, name), join(path, name), { recursive: true });
+    for (const edit of LOW_LIMITS) {
+      const file = join(path, edit.file);
+      await writeFile(file, applyEdit(await readFile(file, "utf8"), edit));
+    }
     await symlink(join(ROOT, "node_modules"), join(path, "node_modules"), "dir");
     return new MutantTree(path);
   }

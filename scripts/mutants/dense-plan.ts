@@ -5,9 +5,12 @@
  */
 import { drawPlan, FAULT_FAMILIES, type PlanOptions } from "../../src/simulation/fault-plan.ts";
 import { SimRandom } from "../../src/simulation/sim-random.ts";
+import type { ServiceFaults } from "../../src/simulation/sim-service.ts";
 
 const FAULTS_MS = 40_000;
 const HEAL_MS = 120_000;
+/** Twice as often: what moves partitions. */
+const MOVES = ["rebalance", "leave", "drain"] as const;
 
 export function densePlan(seed: number): PlanOptions {
   const options = { faultsMs: FAULTS_MS, healMs: HEAL_MS };
@@ -17,7 +20,7 @@ export function densePlan(seed: number): PlanOptions {
   const nodesMax = nodes + random.below(2);
   return {
     ...options,
-    families: FAULT_FAMILIES.filter(() => random.chance(0.7)),
+    families: [...FAULT_FAMILIES.filter(() => random.chance(0.8)), ...MOVES],
     override: {
       nodes,
       nodesMax,
@@ -28,13 +31,38 @@ export function densePlan(seed: number): PlanOptions {
       partitions: 2 ** random.below(4),
       domains: random.pick([3, 20, 60]),
       leaseTtlMs: random.pick([1000, 1000, 2000]),
+      autoRebalance: random.chance(0.5),
       expectNodes: 1 + random.below(nodes),
-      checkpointIntervalMs: random.pick([500, 1000, 3000]),
+      checkpointIntervalMs: random.pick([500, 1000, 3000, 15_000]),
       logRetentionMs: random.chance(0.2) ? 5000 : 0,
       faultGapMs: random.pick([700, 1500, 3000]),
       clientGapMs: random.pick([25, 50, 100]),
       keyed: random.pick([0, 0.3, 0.6]),
       changeGapMs: random.pick([0, 300, 2000]),
+      control: { ...drawn.control, service: denseService(random) },
+      network: {
+        delayMinMs: 0.1,
+        delayMaxMs: random.pick([1, 10, 30]),
+        slow: random.pick([0, 0.05, 0.2]),
+        slowMaxMs: 5000,
+        lost: random.pick([0, 0.03, 0.1]),
+        duplicated: random.pick([0, 0.3, 0.5]),
+      },
+      log: denseService(random),
+      checkpoints: denseService(random),
     },
+  };
+}
+
+/** Slow answers matter where a lease counts from its sending, lost ones where an outcome is unknown. */
+function denseService(random: SimRandom): ServiceFaults {
+  const rate = (most: number): number => (random.chance(0.6) ? random.unit() * most : 0);
+  return {
+    delayMinMs: 0.2,
+    delayMaxMs: random.pick([2, 20, 100]),
+    slow: rate(0.15),
+    requestLost: rate(0.1),
+    answerLost: rate(0.15),
+    late: rate(0.05),
   };
 }

@@ -1,8 +1,17 @@
 /** All mutants, in the order in which they run. */
 import { CONTROL_PLANE_MUTANTS } from "./control-plane-mutants.ts";
-import type { Mutant } from "./mutant.ts";
+import type { Edit, Mutant } from "./mutant.ts";
 import { PARTITION_MUTANTS } from "./partition-mutants.ts";
 import { WRITE_PATH_MUTANTS } from "./write-path-mutants.ts";
+
+/** Made in every copy, the unmutated one as well: limits so low that the small tables of a simulation meet them. */
+export const LOW_LIMITS: readonly Edit[] = [
+  {
+    file: "src/checkpoint/checkpointer.ts",
+    find: "const SLICE_BYTES_MAX = 256 * 1024;",
+    replace: "const SLICE_BYTES_MAX = 256;",
+  },
+];
 
 export const MUTANTS: readonly Mutant[] = [
   ...CONTROL_PLANE_MUTANTS,

@@ -128,7 +128,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "return batch.committed(this.#keysOfRepeat(batch));",
       },
     ],
-    expects: ["I1", "I5", "I7", "I8", "I4"],
+    expects: ["I1", "I4", "I5", "I6", "I7", "I8"],
   },
   {
     id: "pending-keys-forgotten",

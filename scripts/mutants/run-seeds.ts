@@ -18,7 +18,12 @@ const stray: string[] = [];
 
 async function runSeed(seed: number): Promise<SeedReport> {
   stray.length = 0;
-  const options = { start: startClusterNode, drain: setImmediate, plan: densePlan(seed) };
+  const options = {
+    start: startClusterNode,
+    drain: setImmediate,
+    keepsChanges: true,
+    plan: densePlan(seed),
+  };
   const { failures } = await simulate(seed, options);
   const rules = [...failures.map(({ rule }) => rule), ...stray.map(() => "assertion")];
   const text = failures[0]?.text ?? stray[0] ?? "";

@@ -28,7 +28,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "this.#finish({ outcome, sections: [], entry,",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7"],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I14"],
   },
   {
     id: "applied-before-commit",
@@ -43,7 +43,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "records.bytes, 0, records.count, 1_800_000_000_000);\n    writeSectionHeader",
       },
     ],
-    expects: ["I7", "I6", "I14", "I4", "I2"],
+    expects: ["I7", "I6", "I14", "I16", "I4", "I2"],
   },
   {
     id: "unknown-append-not-applied",
@@ -55,7 +55,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: 'return { kind: "notApplied", code: "log_full", reason: "no answer" };',
       },
     ],
-    expects: ["I2", "I6", "I17"],
+    expects: ["I2", "I6", "I17", "assertion"],
   },
   {
     id: "conflict-taken-for-commit",
@@ -67,7 +67,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: 'void whatIsThere;\n      const found = { kind: "committed" } as const;',
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11", "I15"],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I15"],
   },
   {
     id: "conflict-taken-for-fence",
@@ -92,7 +92,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "return found.sequence > 0 && own.sequence > 0",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11"],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I14"],
   },
   {
     id: "log-expectation-ignored",

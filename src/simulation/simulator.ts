@@ -125,6 +125,8 @@ class Simulation {
     // Clients go on while it heals, then stop; then nothing may be left waiting.
     if (!(await this.#until("partitions are open", () => this.#areAllServing()))) return;
     this.#healedAfterMs = world.nowMs - healedMs;
+    this.#workload.probe(this.#faults.joined);
+    if (!(await this.#until("events are taken", () => this.#workload.probesLeft === 0))) return;
     this.#workload.end();
     if (!(await this.#until("requests are answered", () => this.#isQuiet()))) return;
     await this.#checkCounts();

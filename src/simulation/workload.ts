@@ -6,6 +6,7 @@
 import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
+import { partitionOf } from "../model/partition-id.ts";
 import {
   type DomainStatus,
   type EventOutcome,
@@ -23,6 +24,10 @@ import type { SimWorld } from "./sim-world.ts";
 const TRIES_MAX = 4;
 const RETRY_MAX_MS = 10_000;
 const LOOKUP_DOMAINS = 5;
+/** Between two tries of a probe. */
+const PROBE_PAUSE_MS = 500;
+/** Share of acknowledged events whose domain is read at once. */
+const READ_BACKS = 0.2;
 
 export interface WorkloadOptions {
   readonly world: SimWorld;
@@ -45,8 +50,11 @@ export class Workload {
   #isEnded = false;
   #ids = 0;
   readonly #changes: SimRandom;
+  readonly #readBacks: SimRandom;
   /** Changes by operators that are not answered. */
   changesOutstanding = 0;
+  /** Probes that are not acknowledged yet. */
+  probesLeft = 0;
 
   constructor({ world, plan, nodes, oracle }: WorkloadOptions) {
     this.#world = world;
@@ -55,6 +63,7 @@ export class Workload {
     this.#oracle = oracle;
     this.#random = world.random("workload");
     this.#changes = world.random("workload/changes");
+    this.#readBacks = world.random("workload/read backs");
     this.#domains = Array.from({ length: plan.domains }, (_, i) => this.#nameOf(`d${i}.example`));
   }
 
@@ -100,6 +109,36 @@ export class Workload {
     this.#try(event);
     // A client that sends twice without waiting.
     if (isKeyed && this.#random.chance(0.2)) this.#try(event);
+  }
+
+  /** I20: an event for each partition through each of these nodes, again until it is acknowledged. */
+  probe(nodes: readonly SimNode[]): void {
+    const byPartition = new Map<number, DomainName>();
+    for (const domain of this.#domains) {
+      this.#parser.parseText(domain, false);
+      byPartition.set(partitionOf(this.#parser.hash, this.#plan.partitions), domain);
+    }
+    for (const node of nodes) {
+      for (const domain of byPartition.values()) {
+        this.probesLeft++;
+        this.#probe(node, domain);
+      }
+    }
+  }
+
+  #probe(node: SimNode, domain: DomainName): void {
+    let isAsked = false;
+    const again = (): void => this.#world.after(PROBE_PAUSE_MS, () => this.#probe(node, domain));
+    node.life?.run(() => {
+      if (node.current === null || node.life === null) return;
+      isAsked = true;
+      const event = this.#oracle.event(domain, DELIVERED, 1, null);
+      this.#submit(event, node.current, node.life, (isAcked) => {
+        if (isAcked) this.probesLeft--;
+        else again();
+      });
+    });
+    if (!isAsked) again();
   }
 
   /** What an operator does: another rule, an override, its removal. Whether it is in, the logs say. */
@@ -154,10 +193,16 @@ export class Workload {
     });
   }
 
-  #submit(event: OracleEvent, node: ClusterNode, life: SimLife): void {
+  #submit(
+    event: OracleEvent,
+    node: ClusterNode,
+    life: SimLife,
+    told: (isAcked: boolean) => void = () => undefined,
+  ): void {
     const attempt = new Try((outcome) => {
       this.#tries.get(life)?.delete(attempt);
       this.#settled(event, outcome);
+      told(outcome !== null && !(outcome instanceof CatchallError));
     });
     this.#triesOf(life).add(attempt);
     this.#oracle.sent(event);
@@ -174,6 +219,10 @@ export class Workload {
       else this.#oracle.none(event);
     }
     const isError = outcome === null || outcome instanceof CatchallError;
+    // Whoever is asked next must know of it.
+    if (!isError && this.#readBacks.chance(READ_BACKS)) {
+      this.read([event.domain as DomainName], this.#pickBystander());
+    }
     const isDuplicate = !isError && this.#random.chance(0.2);
     if (event.eventId === null || this.#isEnded || event.tries >= TRIES_MAX) return;
     if (!isError && !isDuplicate) return;
@@ -234,6 +283,11 @@ export class Workload {
       });
     }
     return tries;
+  }
+
+  #pickBystander(): SimNode | null {
+    const serving = this.#nodes.filter((node) => node.current !== null);
+    return serving.length === 0 ? null : this.#readBacks.pick(serving);
   }
 
   #pickNode(): SimNode | null {

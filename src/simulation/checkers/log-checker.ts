@@ -4,7 +4,11 @@
  * I17 (producer sequences without gap or repeat), whole chains; and the exact counts that the logs hold (I1, I4).
  */
 
-import type { PartitionManifest, Position } from "../../checkpoint/checkpoint-store.ts";
+import type {
+  CheckpointPage,
+  PartitionManifest,
+  Position,
+} from "../../checkpoint/checkpoint-store.ts";
 import type { EventKind } from "../../model/event.ts";
 import {
   recordCount,
@@ -34,6 +38,8 @@ import type { StoreHistory } from "../store-history.ts";
 interface CheckedLog {
   crc: number;
   sealedAt: number | null;
+  /** Sequence of the last entry that is not a SEAL. */
+  last: number;
   /** A late seal or create makes a new log of that name: it may hold nothing but a SEAL. */
   isDeleted: boolean;
   /** Partition, epoch and sequence of each section, in order. */
@@ -98,6 +104,7 @@ export class LogChecker implements StoreHistory {
       this.#world.fail("I10", `Log ${incarnation} was deleted and took entry ${sequence}`);
       return;
     }
+    log.last = sequence;
     for (const section of readSections(bytes, ENTRY_HEADER_BYTES, bytes.length)) {
       this.#section(incarnation, log, sequence, bytes, section);
       this.#time(section.partition, ok.timeMs, `log ${incarnation}, entry ${sequence}`);
@@ -123,13 +130,26 @@ export class LogChecker implements StoreHistory {
     this.#world.fail("I15", `Log ${incarnation} was deleted before it was sealed`);
   }
 
+  pagePut({ partition, kind, position }: CheckpointPage): void {
+    this.#checkCovered(`A page of ${kind} of partition ${partition}`, position);
+  }
+
   manifestPut(manifest: PartitionManifest): void {
     const { partition, watermark } = manifest;
+    this.#checkCovered(`The manifest of partition ${partition}`, watermark);
     const old = this.#watermarks.get(partition);
     if (old !== undefined && isBefore(watermark, old)) {
       this.#world.fail("I15", `The watermark of partition ${partition} fell`);
     }
     this.#watermarks.set(partition, watermark);
+  }
+
+  /** I14: what is in a checkpoint is in a log. */
+  #checkCovered(what: string, { incarnation, sequence }: Position): void {
+    const last = this.#logs.get(incarnation)?.last ?? 0;
+    if (sequence <= last) return;
+    const text = `${what} is at ${sequence} of log ${incarnation}, which ends at ${last}`;
+    this.#world.fail("I14", text);
   }
 
   #checkTrim(
@@ -216,6 +236,7 @@ export class LogChecker implements StoreHistory {
       log = {
         crc,
         sealedAt: null,
+        last: 0,
         isDeleted: false,
         sections: [],
         trimmed: 0,

@@ -253,11 +253,11 @@ export const OPERATIONS: Readonly<Record<RouteId, OperationSpec>> = {
   },
   importChunk: {
     tag: "cluster",
-    summary: "Add the domains of one page of another data directory, once",
+    summary: "Add domains of another data directory, each once",
     description:
       "What `catchall import` sends. Counts add up, first and last seen widen, this cluster's rule decides the status, " +
-      "an override is taken over where there is none. A chunk that was imported before adds nothing, so that any " +
-      "chunk may be sent again; one whose predecessor in the same partition is missing is refused (422).",
+      "an override is taken over where there is none. A domain that was imported before adds nothing, so that any " +
+      "chunk may be sent again; a chunk is refused (422) when the domain before it, of the same partition, is missing.",
     body: json("ImportChunk"),
     success: ok("ImportReport", "Imported, durably and once"),
     problems: [...BODY_PROBLEMS, 422, 504],

@@ -59,7 +59,7 @@ const rejectedLine: Schema = object({ index: count, code: text, message: text })
 
 const importPlace: Schema = object({
   page: { type: "integer", minimum: 0, maximum: 65_535 },
-  part: count,
+  domain,
 });
 const exactCount: Schema = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const timeMs: Schema = { ...count, description: "Milliseconds since 1970; 0 for never" };
@@ -190,16 +190,16 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
   Location: object({ domain, hash: count, partition: count, owner: text, epoch: count }),
   ImportChunk: object({
     source: object({ storeId: count, digest: { type: "string", pattern: "^[0-9a-f]{32,64}$" } }),
-    place: importPlace,
     previous: {
       oneOf: [importPlace, { type: "null" }],
-      description: "Place of the chunk before this one in the source; null for the first",
+      description:
+        "The domain before the first in the source, by page (hash >>> 16), then name; null for none",
     },
     domains: {
       type: "array",
       minItems: 1,
       maxItems: 1_000,
-      description: "All of the same page: hash >>> 16",
+      description: "In order, all of one partition of this cluster",
       items: object(
         {
           domain,
@@ -217,7 +217,7 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
   }),
   ImportReport: object({
     domains: count,
-    repeated: { type: "boolean", description: "True when all was there already" },
+    added: { ...count, description: "Of these; the others were there already" },
   }),
   RebalancePlan: object({
     id: text,

@@ -262,7 +262,7 @@ export class CatchallClient {
     return this.#write("DELETE", path, options, undefined, true);
   }
 
-  /** Adds one chunk of another data directory; a chunk that was added before adds nothing. */
+  /** Adds domains of another data directory; what was added before is not added again. */
   importChunk(chunk: ImportChunk, options: CallOptions = {}): Promise<ImportReport> {
     return this.#write("POST", "/cluster/import", options, chunk, true);
   }

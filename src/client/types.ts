@@ -159,10 +159,10 @@ export interface RebalanceProgress {
   readonly etaMs: number | null;
 }
 
-/** `repeated`: the chunk was imported before and added nothing now. */
+/** `added`: domains that were new; the others were imported before. */
 export interface ImportReport {
   readonly domains: number;
-  readonly repeated: boolean;
+  readonly added: number;
 }
 
 export interface Readiness {

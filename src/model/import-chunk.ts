@@ -1,7 +1,7 @@
 /**
- * A piece of another data directory on its way into this store: the domains of one page, or of a part of one, with all
- * that is known of them. The chunks of a source form one list, and each names the one before it, so that the owner of
- * a page can tell a chunk it has from one that is missing.
+ * A piece of another data directory on its way into this store: some of its domains, with all that is known of them.
+ * The domains of a source have one order, by page, then name; a chunk is a run of it and names the domain before, so
+ * that the owner can tell what it has from what is missing, however the run was cut.
  * Pure shape; `readImportChunk` takes anything and throws nothing.
  */
 
@@ -14,8 +14,6 @@ export const IMPORT_CHUNK_DOMAINS_MAX = 1_000;
 export const IMPORT_CHUNK_BYTES: number = 128 * 1024;
 /** Larger ones are refused; leaves room for the domain that went over, and fits an entry and a frame. */
 export const IMPORT_CHUNK_BYTES_MAX: number = 256 * 1024;
-/** Parts of one page; a page of a thousand million domains has fewer. */
-const PARTS_MAX = 2 ** 20;
 const TEXT_LENGTH_MAX = 1_000;
 /** As the counter table keeps times: 42 bits. */
 const TIME_MS_MAX: number = 2 ** 42 - 1;
@@ -39,28 +37,34 @@ export interface ImportedDomain {
   };
 }
 
-/** Where a chunk stands in its source; they are sent by rising page, then part. */
+/** Where a domain stands in its source. */
 export interface ImportPlace {
+  /** hash32 of the domain >>> 16. */
   readonly page: number;
-  readonly part: number;
+  readonly domain: DomainName;
 }
 
 export interface ImportChunk {
   /** `storeId`: of the data directory; `digest`: of everything that is sent of it, hexadecimal. */
   readonly source: { readonly storeId: number; readonly digest: string };
-  readonly place: ImportPlace;
-  /** The chunk before this one in the source, whatever partition it is in; null for the first. */
+  /** The domain before the first in the source, whatever partition it is in; null before the very first. */
   readonly previous: ImportPlace | null;
-  /** All of the same page; one at least. */
+  /** One at least, in order, all of one partition of the target. */
   readonly domains: readonly ImportedDomain[];
 }
 
-/** Orders the chunks of a source. */
-export function importOrder(place: ImportPlace): number {
-  return place.page * PARTS_MAX + place.part;
+const parser = new DomainParser();
+
+export function importPlaceOf(domain: DomainName): ImportPlace {
+  parser.parseText(domain, false);
+  return { page: pageOf(parser.hash), domain };
 }
 
-const parser = new DomainParser();
+/** Whether `place` comes after `other` in a source; anything comes after null. */
+export function isPlaceAfter(place: ImportPlace, other: ImportPlace | null): boolean {
+  if (other === null || place.page !== other.page) return place.page > (other?.page ?? -1);
+  return place.domain > other.domain;
+}
 
 /** The chunk, with nothing but its own fields; or what is wrong with it. */
 export function readImportChunk(value: unknown): ImportChunk | string {
@@ -82,31 +86,45 @@ function chunkOf(value: unknown): ImportChunk {
   const storeId = wholeOf(source, "storeId", 2 ** 32 - 1);
   const digest = textOf(source, "digest");
   if (!/^[0-9a-f]{32,64}$/.test(digest)) throw new Wrong('"digest" is wrong');
-  const place = placeOf(fields["place"], "place");
-  const previous = fields["previous"] === null ? null : placeOf(fields["previous"], "previous");
-  if (previous !== null && importOrder(previous) >= importOrder(place)) {
-    throw new Wrong('"previous" does not come before "place"');
-  }
+  const previous = fields["previous"] === null ? null : previousOf(fields["previous"]);
   const list = fields["domains"];
   if (!Array.isArray(list) || list.length === 0 || list.length > IMPORT_CHUNK_DOMAINS_MAX) {
     throw new Wrong(`"domains" must be a list of 1 to ${IMPORT_CHUNK_DOMAINS_MAX}`);
   }
-  const names = new Set<string>();
-  const domains = list.map((one) => domainOf(one, place.page, names));
-  return { source: { storeId, digest }, place, previous, domains };
+  let last = previous;
+  const domains = list.map((one) => {
+    const domain = domainOf(one);
+    const place = { page: pageOf(parser.hash), domain: domain.domain };
+    if (!isPlaceAfter(place, last)) throw new Wrong(`"${place.domain}" is not in its order`);
+    last = place;
+    return domain;
+  });
+  return { source: { storeId, digest }, previous, domains };
 }
 
-function domainOf(value: unknown, page: number, names: Set<string>): ImportedDomain {
-  const fields = objectOf(value, "domain");
+function previousOf(value: unknown): ImportPlace {
+  const fields = objectOf(value, "previous");
+  const domain = nameOf(fields);
+  const page = wholeOf(fields, "page", 65_535);
+  if (pageOf(parser.hash) !== page) throw new Wrong(`"${domain}" is of another page`);
+  return { page, domain };
+}
+
+/** Leaves the parser at the name. */
+function nameOf(fields: Fields): DomainName {
   const domain = textOf(fields, "domain");
   if (parser.parseText(domain, false) !== null || parser.name() !== domain) {
     throw new Wrong(`"${domain.slice(0, 64)}" is no domain in canonical form`);
   }
-  if (pageOf(parser.hash) !== page) throw new Wrong(`"${domain}" is of another page`);
-  if (names.has(domain)) throw new Wrong(`"${domain}" is there twice`);
-  names.add(domain);
+  return domain as DomainName;
+}
+
+/** Leaves the parser at the name. */
+function domainOf(value: unknown): ImportedDomain {
+  const fields = objectOf(value, "domain");
+  const domain = nameOf(fields);
   const read: ImportedDomain = {
-    domain: domain as DomainName,
+    domain,
     delivered: wholeOf(fields, "delivered", Number.MAX_SAFE_INTEGER),
     bounced: wholeOf(fields, "bounced", Number.MAX_SAFE_INTEGER),
     firstSeenMs: wholeOf(fields, "firstSeenMs", TIME_MS_MAX),
@@ -129,11 +147,6 @@ function domainOf(value: unknown, page: number, names: Set<string>): ImportedDom
   const [reason, by] = [textOf(override, "reason"), textOf(override, "by")];
   const atMs = wholeOf(override, "atMs", TIME_MS_MAX);
   return { ...read, override: { status: statusOf(override), reason, by, atMs } };
-}
-
-function placeOf(value: unknown, name: string): ImportPlace {
-  const fields = objectOf(value, name);
-  return { page: wholeOf(fields, "page", 65_535), part: wholeOf(fields, "part", PARTS_MAX - 1) };
 }
 
 function objectOf(value: unknown, name: string): Fields {

@@ -1,11 +1,11 @@
 /**
- * Decides whether a chunk of another store is appended, once: it is refused when the one before it is missing, answered
- * as there already when it is in. One chunk of a partition at a time, since only an applied one can be recognised.
- * Invariant: of one source every chunk is in a partition's history at most once, and in order.
+ * Decides what of a chunk of another store is appended: it is refused when the domain before it is missing, and what is
+ * in already is left out. One chunk of a partition at a time, since only an applied one can be recognised.
+ * Invariant: of one source every domain is in a partition's history at most once, and in order.
  */
 
 import { CatchallError } from "../model/errors.ts";
-import { type ImportChunk, importOrder } from "../model/import-chunk.ts";
+import { type ImportChunk, importPlaceOf, isPlaceAfter } from "../model/import-chunk.ts";
 import type { PartitionState } from "./partition-state.ts";
 import { type Change, SECTION_IMPORT } from "./section-codec.ts";
 
@@ -30,10 +30,10 @@ export class ImportAdmission {
   }
 
   /**
-   * Resolves once the chunk is durable and applied; to true when it was so before.
-   * Errors: `import_changed`, `import_gap`, those of a change.
+   * Resolves once the chunk is durable and applied, to how many of its domains were added now.
+   * Errors: `import_changed`, `import_gap`, `invalid_body` (not all of this partition), those of a change.
    */
-  admit(chunk: ImportChunk, by: string): Promise<boolean> {
+  admit(chunk: ImportChunk, by: string): Promise<number> {
     if (this.#waiting >= WAITING_MAX) {
       return Promise.reject(new CatchallError("overloaded", "Too many imports are under way"));
     }
@@ -47,29 +47,33 @@ export class ImportAdmission {
     return result;
   }
 
-  async #admitNow(chunk: ImportChunk, by: string): Promise<boolean> {
+  async #admitNow(chunk: ImportChunk, by: string): Promise<number> {
     const refusal = this.#actor.refusal();
     if (refusal !== null) throw refusal;
-    if (isThere(this.#actor.state, chunk)) return true;
-    await this.#actor.change({ kind: SECTION_IMPORT, chunk, by });
-    return false;
+    const domains = domainsToAdd(this.#actor.state, chunk);
+    if (domains.length > 0) {
+      await this.#actor.change({ kind: SECTION_IMPORT, chunk: { ...chunk, domains }, by });
+    }
+    return domains.length;
   }
 }
 
-/** True when the chunk is in; false when it is the next one. Errors: `import_changed`, `import_gap`. */
-function isThere(state: PartitionState, chunk: ImportChunk): boolean {
-  const { source, place, previous } = chunk;
-  const mark = state.imports.get(source.storeId);
-  if (mark === undefined && state.imports.size >= IMPORT_SOURCES_MAX) {
-    throw new CatchallError("import_changed", `Already ${IMPORT_SOURCES_MAX} sources are imported`);
+/** What of a chunk is not in yet. Errors: as {@link ImportAdmission.admit}. */
+function domainsToAdd(state: PartitionState, chunk: ImportChunk): ImportChunk["domains"] {
+  const { source, previous, domains } = chunk;
+  const { first, last } = state.table.pageIds();
+  const [begin, end] = [domains[0], domains.at(-1)];
+  if (begin === undefined || end === undefined) throw new CatchallError("invalid_body");
+  if (importPlaceOf(begin.domain).page < first || importPlaceOf(end.domain).page > last) {
+    throw new CatchallError("invalid_body", "A chunk must be of one partition of the target");
   }
-  if (mark !== undefined && mark.digest !== source.digest)
-    throw new CatchallError("import_changed");
-  if (mark !== undefined && importOrder(place) <= importOrder(mark)) return true;
-  // The chunk before may be of an earlier partition, wherever the target draws its lines.
-  const isHere = previous !== null && previous.page >= state.table.pageIds().first;
-  const expected = isHere ? importOrder(previous) : null;
-  const last = mark === undefined ? null : importOrder(mark);
-  if (expected !== last) throw new CatchallError("import_gap");
-  return false;
+  const mark = state.imports.get(source.storeId) ?? null;
+  if (mark === null && state.imports.size >= IMPORT_SOURCES_MAX) {
+    throw new CatchallError("conflict", `${IMPORT_SOURCES_MAX} directories are imported already`);
+  }
+  if (mark !== null && mark.digest !== source.digest) throw new CatchallError("import_changed");
+  // The domain before may be of an earlier partition, wherever the target draws its lines.
+  const isHere = previous !== null && previous.page >= first;
+  if (isHere && isPlaceAfter(previous, mark)) throw new CatchallError("import_gap");
+  return domains.filter(({ domain }) => isPlaceAfter(importPlaceOf(domain), mark));
 }

@@ -6,15 +6,19 @@
 
 import type { CounterTable } from "../counters/counter-table.ts";
 import type { DomainName } from "../model/domain-name.ts";
-import { type ImportChunk, type ImportedDomain, importOrder } from "../model/import-chunk.ts";
+import {
+  type ImportChunk,
+  type ImportedDomain,
+  type ImportPlace,
+  importPlaceOf,
+  isPlaceAfter,
+} from "../model/import-chunk.ts";
 import { STATUS_NAMES, type StatusCode } from "../model/status.ts";
 import type { Override } from "./partition-state.ts";
 
-/** How far a source has come in one partition. */
-export interface ImportMark {
+/** How far a source has come in one partition: its last domain. */
+export interface ImportMark extends ImportPlace {
   readonly digest: string;
-  readonly page: number;
-  readonly part: number;
 }
 
 /** What of a partition's state an import may touch. */
@@ -22,8 +26,8 @@ export interface ImportTarget {
   readonly table: CounterTable;
   /** By store id of the source. */
   readonly imports: Map<number, ImportMark>;
-  /** True while the page was restored at a later position. */
-  isPageAhead(page: number): boolean;
+  /** True while the page of a row was restored at a later position. */
+  isEntryAhead(entry: number): boolean;
   findOrInsert(domain: DomainName): number;
   /** Brings the status of a row to the rule in force. */
   settle(entry: number): void;
@@ -36,12 +40,12 @@ export interface ImportTarget {
 
 /** `timeMs`: of the entry. */
 export function applyImport(target: ImportTarget, chunk: ImportChunk, timeMs: number): void {
-  const { source, place, domains } = chunk;
-  const mark = target.imports.get(source.storeId);
-  if (mark === undefined || importOrder(mark) < importOrder(place)) {
-    target.imports.set(source.storeId, { digest: source.digest, ...place });
+  const { source, domains } = chunk;
+  const mark = target.imports.get(source.storeId) ?? null;
+  const last = importPlaceOf((domains.at(-1) as ImportedDomain).domain);
+  if (isPlaceAfter(last, mark)) {
+    target.imports.set(source.storeId, { digest: source.digest, ...last });
   }
-  const isAhead = target.isPageAhead(place.page);
   for (const imported of domains) {
     const entry = target.findOrInsert(imported.domain);
     target.settle(entry);
@@ -50,7 +54,7 @@ export function applyImport(target: ImportTarget, chunk: ImportChunk, timeMs: nu
     if (override !== undefined && target.overrideOf(entry) === undefined) {
       target.setOverride(entry, override);
     }
-    if (!isAhead) applyDomain(target, entry, imported, timeMs);
+    if (!target.isEntryAhead(entry)) applyDomain(target, entry, imported, timeMs);
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { CatchallError } from "../model/errors.ts";
 import type { Rule } from "../model/status.ts";
+import type { ImportMark } from "./import-apply.ts";
 import type { Override } from "./partition-state.ts";
 
 export interface MetaImage {
@@ -13,8 +14,8 @@ export interface MetaImage {
   /** Incarnation, sequence, time of its last entry (missing in images of version 0.1.0). */
   readonly producers: readonly (readonly [number, number, number?])[];
   readonly overrides: readonly (readonly [string, Override])[];
-  /** Store id, digest, page and part of the last chunk; missing in images before imports. */
-  readonly imports?: readonly (readonly [number, string, number, number])[];
+  /** By store id; missing in images before imports. */
+  readonly imports?: readonly (readonly [number, ImportMark])[];
 }
 
 export function encodeMetaImage(image: MetaImage): Uint8Array {

@@ -124,8 +124,8 @@ export class PartitionActor {
     });
   }
 
-  /** Adds a chunk of another store; resolves to true when it was there already. See {@link ImportAdmission.admit}. */
-  importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+  /** Adds a chunk of another store; resolves to how many domains were new. See {@link ImportAdmission.admit}. */
+  importChunk(chunk: ImportChunk, by: string): Promise<number> {
     return this.#imports.admit(chunk, by);
   }
 

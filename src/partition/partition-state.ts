@@ -222,7 +222,7 @@ export class PartitionState {
         return [producer, sequence, this.#producerTimes.get(producer) ?? 0] as const;
       }),
       overrides: [...this.#overrides].map(([entry, o]) => [this.table.name(entry), o] as const),
-      imports: [...this.imports].map(([id, { digest, page, part }]) => [id, digest, page, part]),
+      imports: [...this.imports],
     });
   }
 
@@ -258,9 +258,7 @@ export class PartitionState {
     for (const [domain, override] of image.overrides) {
       this.#overrides.set(this.#findOrInsert(domain as DomainName), override);
     }
-    for (const [id, digest, page, part] of image.imports ?? []) {
-      this.imports.set(id, { digest, page, part });
-    }
+    for (const [storeId, mark] of image.imports ?? []) this.imports.set(storeId, mark);
   }
 
   #startSweep(timeMs: number): void {
@@ -318,7 +316,7 @@ export class PartitionState {
     const { table, imports } = this;
     const target: ImportTarget = {
       ...{ table, imports },
-      isPageAhead: (page) => this.#isPageAhead(page << 16),
+      isEntryAhead: (entry) => this.#isEntryAhead(entry),
       findOrInsert: (domain) => this.#findOrInsert(domain),
       settle: (entry) => this.settle(entry),
       overrideOf: (entry) => this.#overrides.get(entry),

@@ -138,8 +138,8 @@ export interface RebalanceProgress {
 export interface ImportReport {
   /** Domains of the chunk. */
   readonly domains: number;
-  /** True when they were imported before: nothing was added now. */
-  readonly repeated: boolean;
+  /** Of these; the others were imported before. */
+  readonly added: number;
 }
 
 export interface Readiness {
@@ -201,8 +201,8 @@ export interface Ingress {
   /** Rejects with `node_not_found` or `drain_impossible`. */
   drain(node: string): Promise<RebalancePlan>;
   /**
-   * Adds a chunk of another store, once. Rejects with `import_gap` when the chunk before it is missing, `import_changed`
-   * when the source is not as it was.
+   * Adds what is new of a chunk of another store. Rejects with `import_gap` when the domain before it is missing,
+   * `import_changed` when the source is not as it was.
    */
   importChunk(chunk: ImportChunk, by: string): Promise<ImportReport>;
 }

@@ -101,7 +101,7 @@ export class LocalAnswers implements OwnerAnswers {
     return this.host.actorOf(change.domain).change(change);
   }
 
-  async importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+  async importChunk(chunk: ImportChunk, by: string): Promise<number> {
     const [first] = chunk.domains;
     if (first === undefined) throw new CatchallError("invalid_body");
     return this.host.actorOf(first.domain).importChunk(chunk, by);

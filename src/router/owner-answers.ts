@@ -42,8 +42,8 @@ export interface OwnerAnswers {
   /** Resolves once it is durable and applied. `outcome_unknown` when nobody can say; it is not tried again then. */
   change(change: DomainChange): Promise<void>;
   /**
-   * Resolves once the chunk is durable and applied; to true when it was so before. Asking again is harmless. Errors:
-   * `import_gap`, `import_changed`, `outcome_unknown`.
+   * Resolves once the chunk is durable and applied, to how many of its domains were new. Asking again is harmless.
+   * Errors: `import_gap`, `import_changed`, `outcome_unknown`.
    */
-  importChunk(chunk: ImportChunk, by: string): Promise<boolean>;
+  importChunk(chunk: ImportChunk, by: string): Promise<number>;
 }

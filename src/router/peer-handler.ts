@@ -191,7 +191,7 @@ export class PeerHandler {
         return {};
       case "import": {
         const chunk = parseImportChunk(question["chunk"]);
-        return { repeated: await local.importChunk(chunk, text(question, "by")) };
+        return { added: await local.importChunk(chunk, text(question, "by")) };
       }
       case "query": {
         const query = queries.get(text(question, "name"));

@@ -29,6 +29,7 @@ import type {
 import { readReply } from "./peer-link.ts";
 import {
   arrayOf,
+  count,
   type Fields,
   parsePlace,
   parseReading,
@@ -156,9 +157,11 @@ export class PeerRequests implements OwnerAnswers {
     }
   }
 
-  async importChunk(chunk: ImportChunk, by: string): Promise<boolean> {
+  async importChunk(chunk: ImportChunk, by: string): Promise<number> {
     const { link, local, clock } = this.#options;
-    const partition = partitionOf(chunk.place.page << 16, local.host.partitions);
+    const first = chunk.domains[0]?.domain;
+    if (first === undefined) throw new CatchallError("invalid_body");
+    const partition = partitionOf(local.host.hashOf(first), local.host.partitions);
     const endMs = clock.monotonicMs() + QUESTION_DEADLINE_MS;
     const body = { kind: "import", chunk, by };
     let isUnknown = false;
@@ -170,7 +173,7 @@ export class PeerRequests implements OwnerAnswers {
         const leftMs = Math.max(1, endMs - clock.monotonicMs());
         const deadlineMs = Math.min(QUESTION_ATTEMPT_MS, leftMs);
         const answer = await link.ask(owner, body, { deadlineMs, hasEffect: true });
-        return answer["repeated"] === true;
+        return readReply(() => count(answer, "added"));
       } catch (error) {
         if (error instanceof CatchallError && error.effect === "unknown") isUnknown = true;
         try {

@@ -248,8 +248,8 @@ export class Router implements Ingress {
 
   async importChunk(chunk: ImportChunk, by: string): Promise<ImportReport> {
     this.#assertAdmitting();
-    const repeated = await this.#answers.importChunk(chunk, by);
-    return { domains: chunk.domains.length, repeated };
+    const added = await this.#answers.importChunk(chunk, by);
+    return { domains: chunk.domains.length, added };
   }
 
   #assertAdmitting(): void {

@@ -1,9 +1,8 @@
 /**
- * An embedded data directory as a list of chunks that another store can take: held by the lock of the directory, read
- * with the production recovery, never changed.
- * Invariant: the same content is cut into the same chunks with the same digest, on any machine: names in byte order
- * within a page, pages rising. So an import that was cut short goes on where it was, and one whose directory was used
- * in between is noticed.
+ * An embedded data directory as chunks that another store can take: held by the lock of the directory, read with the
+ * production recovery, never changed.
+ * Invariant: the same content has the same order (pages rising, names in byte order) and the same digest, on any machine.
+ * So an import that was cut short goes on where it was, and one whose directory was used in between is noticed.
  */
 
 import { createHash } from "node:crypto";
@@ -28,8 +27,7 @@ import { recoverDirectory } from "./recover-directory.ts";
 export interface ImportSource {
   readonly source: ImportChunk["source"];
   readonly domainCount: number;
-  readonly chunkCount: number;
-  /** The chunks of the pages in [first, end), in order. */
+  /** The domains of the pages in [first, end), in order, cut into chunks. */
   chunks(first: number, end: number): Iterable<ImportChunk>;
 }
 
@@ -57,30 +55,32 @@ export async function openImportSource(dataDir: string): Promise<LockedImportSou
   }
 }
 
-/** `states`: of all partitions, in order, recovered. `domainsMax`: of a chunk; part of what the digest stands for. */
+/** `states`: of all partitions, in order, recovered. */
 export function importSourceOf(
   storeId: number,
   states: readonly PartitionState[],
   domainsMax: number = IMPORT_CHUNK_DOMAINS_MAX,
 ): ImportSource {
   const hash = createHash("sha256");
-  const places: ImportPlace[] = [];
+  /** By page that has domains: the last of them. */
+  const lasts: ImportPlace[] = [];
   let domainCount = 0;
-  for (const { place, domains } of cutChunks(states, domainsMax, 0, PAGES)) {
-    places.push(place);
-    domainCount += domains.length;
-    hash.update(JSON.stringify([place, domains]));
+  for (const { page, domain } of domainsOf(states, 0, PAGES)) {
+    hash.update(JSON.stringify(domain));
+    domainCount++;
+    if (lasts.at(-1)?.page === page) lasts.pop();
+    lasts.push({ page, domain: domain.domain });
   }
   const source = { storeId, digest: hash.digest("hex") };
   return {
     source,
     domainCount,
-    chunkCount: places.length,
     *chunks(first, end) {
-      let index = indexOfPage(places, first);
-      for (const { place, domains } of cutChunks(states, domainsMax, first, end)) {
-        yield { source, place, previous: places[index - 1] ?? null, domains };
-        index++;
+      let previous = lasts[indexOfPage(lasts, first) - 1] ?? null;
+      for (const cut of cutsOf(domainsOf(states, first, end), domainsMax)) {
+        const last = cut.at(-1) as Row;
+        yield { source, previous, domains: cut.map(({ domain }) => domain) };
+        previous = { page: last.page, domain: last.domain.domain };
       }
     },
   };
@@ -98,43 +98,36 @@ function indexOfPage(places: readonly ImportPlace[], page: number): number {
   return low;
 }
 
-interface Cut {
-  readonly place: ImportPlace;
-  readonly domains: readonly ImportedDomain[];
+interface Row {
+  readonly page: number;
+  readonly domain: ImportedDomain;
 }
 
-function* cutChunks(
-  states: readonly PartitionState[],
-  domainsMax: number,
-  first: number,
-  end: number,
-): Generator<Cut> {
-  for (let page = first; page < end; page++) {
-    const state = states[partitionOf(page << 16, states.length)] as PartitionState;
-    yield* cutPage(state, domainsMax, page);
-  }
-}
-
-function* cutPage(state: PartitionState, domainsMax: number, page: number): Generator<Cut> {
-  let part = 0;
-  let domains: ImportedDomain[] = [];
+function* cutsOf(rows: Iterable<Row>, domainsMax: number): Generator<Row[]> {
+  let cut: Row[] = [];
   let bytes = 0;
-  state.settlePage(page);
-  for (const entry of state.table.sortedPageEntries(page)) {
-    if (state.table.status(entry) === STATUS_UNSEEN) continue;
-    const domain = importedDomain(state, entry);
-    const size = Buffer.byteLength(JSON.stringify(domain)) + 1;
-    const isFull = domains.length === domainsMax || bytes + size > IMPORT_CHUNK_BYTES;
-    if (isFull && domains.length > 0) {
-      yield { place: { page, part }, domains };
-      part++;
-      domains = [];
+  for (const row of rows) {
+    const size = Buffer.byteLength(JSON.stringify(row.domain)) + 1;
+    if (cut.length === domainsMax || (cut.length > 0 && bytes + size > IMPORT_CHUNK_BYTES)) {
+      yield cut;
+      cut = [];
       bytes = 0;
     }
-    domains.push(domain);
+    cut.push(row);
     bytes += size;
   }
-  if (domains.length > 0) yield { place: { page, part }, domains };
+  if (cut.length > 0) yield cut;
+}
+
+function* domainsOf(states: readonly PartitionState[], first: number, end: number): Generator<Row> {
+  for (let page = first; page < end; page++) {
+    const state = states[partitionOf(page << 16, states.length)] as PartitionState;
+    state.settlePage(page);
+    for (const entry of state.table.sortedPageEntries(page)) {
+      if (state.table.status(entry) === STATUS_UNSEEN) continue;
+      yield { page, domain: importedDomain(state, entry) };
+    }
+  }
 }
 
 function importedDomain(state: PartitionState, entry: number): ImportedDomain {

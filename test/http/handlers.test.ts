@@ -287,9 +287,9 @@ describe("an import", () => {
   };
   const parser = new DomainParser();
   parser.parseText(domain.domain, false);
+  const page = pageOf(parser.hash);
   const chunk = {
     source: { storeId: 7, digest: "0123456789abcdef0123456789abcdef" },
-    place: { page: pageOf(parser.hash), part: 0 },
     previous: null,
     domains: [domain],
   };
@@ -298,10 +298,8 @@ describe("an import", () => {
     const { http, ingress } = openFixture();
     const send = (body: unknown) =>
       http.send("POST", "/cluster/import", { headers: JSON_TYPE, body: JSON.stringify(body) });
-    assert.deepEqual((await send(chunk)).json(), { domains: 1, repeated: false });
+    assert.deepEqual((await send(chunk)).json(), { domains: 1, added: 1 });
     assert.equal(ingress.by.length, 1);
-    const again = { ...chunk, place: { ...chunk.place, part: 1 } };
-    assert.deepEqual((await send(again)).json(), { domains: 1, repeated: true });
   });
 
   it("refuses what is no chunk, and says what is wrong with it", async () => {
@@ -310,10 +308,10 @@ describe("an import", () => {
       [{ ...chunk, domains: [] }, /"domains"/],
       [{ ...chunk, source: { storeId: 2 ** 32, digest: chunk.source.digest } }, /"storeId"/],
       [{ ...chunk, source: { storeId: 1, digest: "x" } }, /"digest"/],
-      [{ ...chunk, place: { page: 65_536, part: 0 } }, /"page"/],
-      [{ ...chunk, place: { page: 0, part: 0 } }, /another page/],
-      [{ ...chunk, previous: chunk.place }, /"previous"/],
-      [{ ...chunk, domains: [domain, domain] }, /twice/],
+      [{ ...chunk, previous: { page: 65_536, domain: "a.com" } }, /"page"/],
+      [{ ...chunk, previous: { page: 0, domain: "a.com" } }, /another page/],
+      [{ ...chunk, previous: { page, domain: domain.domain } }, /order/],
+      [{ ...chunk, domains: [domain, domain] }, /order/],
       [{ ...chunk, domains: [{ ...domain, domain: "Example.com" }] }, /canonical/],
       [{ ...chunk, domains: [{ ...domain, delivered: 2 ** 53 }] }, /"delivered"/],
       [{ ...chunk, domains: [{ ...domain, bounced: -1 }] }, /"bounced"/],

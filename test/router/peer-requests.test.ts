@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import type { DomainName } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { BOUNCED, DELIVERED } from "../../src/model/event.ts";
+import type { ImportChunk } from "../../src/model/import-chunk.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { COMMITTED, REPLAYED, type StatusChange } from "../../src/router/ingress.ts";
 import { FRAME_BYTES_MAX } from "../../src/transport/transport.ts";
@@ -64,6 +65,35 @@ describe("Router over peers", () => {
     assert.equal(await nodes.node(1).send(domain, DELIVERED), COMMITTED);
     assert.ok(lost > 3);
     assert.equal((await nodes.during(nodes.node(1).router.status(domain))).delivered, 2);
+  });
+
+  it("imports through any node, once though answers are lost, and says unknown when nobody answers", async () => {
+    const nodes = await cluster();
+    const domain = aDomainOf(nodes, 2);
+    const counts = { delivered: 7, bounced: 0, firstSeenMs: 5, lastSeenMs: 6, statusSinceMs: 5 };
+    const first: ImportChunk = {
+      source: { storeId: 1, digest: "0".repeat(64) },
+      previous: null,
+      domains: [{ domain, ...counts, status: "unknown" }],
+    };
+    let lost = 0;
+    nodes.wire.onReply = (_to, reply) => (lost++ < 2 ? null : reply);
+    const { router } = nodes.node(1);
+    assert.deepEqual(await nodes.during(router.importChunk(first, "me")), { domains: 1, added: 0 });
+    assert.equal(lost, 3);
+    assert.equal((await nodes.during(router.status(domain))).delivered, 8);
+    const other = { ...first, source: { storeId: 1, digest: "1".repeat(64) } };
+    await assert.rejects(nodes.during(router.importChunk(other, "me")), { code: "import_changed" });
+    const { host } = nodes.node(2).owner.assembled;
+    assert.equal(await host.actorOf(domain).importChunk(first, "me"), 0);
+    nodes.wire.onReply = () => null;
+    await assert.rejects(nodes.during(router.importChunk(first, "me")), {
+      code: "outcome_unknown",
+    });
+    for (const [partition, owner] of OWNERS.entries()) {
+      if (owner === 2) nodes.node(1).view.move(partition, 0);
+    }
+    await assert.rejects(nodes.during(router.importChunk(first, "me")), { code: "no_owner" });
   });
 
   it("answers lookups whose readings do not fit one frame", async () => {

@@ -18,8 +18,6 @@ import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
 import type { HttpServer } from "../../src/http/http-server.ts";
 import { openHttpServer } from "../../src/http/node-open-http-server.ts";
 import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
-import { DomainParser } from "../../src/model/domain-name.ts";
-import { pageOf } from "../../src/model/partition-id.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "../../src/server/embedded.ts";
@@ -158,12 +156,9 @@ const ASKED: readonly (readonly [number, Ask])[] = [
 
 /** What `catchall import` sends for one domain. */
 function chunkOf(domain: string): string {
-  const parser = new DomainParser();
-  parser.parseText(domain, false);
   const counts = { delivered: 2000, bounced: 0, firstSeenMs: 1, lastSeenMs: 2, statusSinceMs: 2 };
   return JSON.stringify({
     source: { storeId: 1, digest: "0123456789abcdef0123456789abcdef" },
-    place: { page: pageOf(parser.hash), part: 0 },
     previous: null,
     domains: [{ domain, ...counts, status: "catch-all" }],
   });

@@ -217,7 +217,10 @@ export class FakeIngress implements Ingress {
   async importChunk(chunk: ImportChunk, by: string): Promise<ImportReport> {
     this.#mayFail();
     this.by.push(by);
-    return { domains: chunk.domains.length, repeated: chunk.place.part > 0 };
+    return {
+      domains: chunk.domains.length,
+      added: chunk.previous === null ? chunk.domains.length : 0,
+    };
   }
   async drain(node: string): Promise<RebalancePlan> {
     this.#mayFail();

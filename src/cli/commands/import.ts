@@ -1,9 +1,9 @@
 /**
- * `import`: an embedded data directory into a cluster or another node, exactly once. The directory is read offline,
- * page by page; the other side remembers how far each of its partitions has come, so that a run that was cut short is
- * simply run again.
+ * `import`: an embedded data directory into a cluster or another node, exactly once. The directory is read offline; the
+ * other side remembers how far each of its partitions has come, so that a run that was cut short is simply run again.
  */
 
+import { setMaxListeners } from "node:events";
 import type { Command } from "commander";
 import { type CatchallClient, CatchallClientError, type ImportChunk } from "../../client/index.ts";
 import type { ImportSource } from "../../server/import-source.ts";
@@ -23,7 +23,6 @@ const PAGES = 65_536;
 const RETRIES_MAX = 16;
 
 interface Sent {
-  chunks: number;
   domains: number;
   added: number;
 }
@@ -52,7 +51,7 @@ async function importDirectory(
   const { partitions } = await client.cluster({ signal: context.signal });
   const { openImportSource } = await import("../../server/import-source.ts");
   const source = await openImportSource(dataDir);
-  const sent: Sent = { chunks: 0, domains: 0, added: 0 };
+  const sent: Sent = { domains: 0, added: 0 };
   const title = `importing ${countOf(source.domainCount, "domain")}`;
   const progress = await startProgress(context, title);
   try {
@@ -63,8 +62,8 @@ async function importDirectory(
     progress.stop();
     await source.close();
   }
-  const { domains, added, chunks } = sent;
-  if (flags.json === true) return printJson(context, { ...source.source, domains, added, chunks });
+  const { domains, added } = sent;
+  if (flags.json === true) return printJson(context, { ...source.source, domains, added });
   printLine(context, `${countOf(added, "domain")} added`);
   const before = domains - added;
   if (before > 0) printLine(context, `${countOf(before, "domain")} had been added before`);
@@ -84,6 +83,8 @@ async function sendAll(work: Import): Promise<void> {
   const { source, partitions, context } = work;
   const failed = new AbortController();
   const signal = AbortSignal.any([context.signal, failed.signal]);
+  // Each request under way listens to it.
+  setMaxListeners(2 * LANES, signal);
   const pagesEach = PAGES / partitions;
   let next = 0;
   const lane = async (): Promise<void> => {
@@ -108,10 +109,9 @@ async function sendAll(work: Import): Promise<void> {
 
 async function sendOne(work: Import, chunk: ImportChunk, signal: AbortSignal): Promise<void> {
   const { client, sent, progress, source } = work;
-  const { repeated } = await client.importChunk(chunk, { signal });
-  sent.chunks++;
-  sent.domains += chunk.domains.length;
-  if (!repeated) sent.added += chunk.domains.length;
+  const { domains, added } = await client.importChunk(chunk, { signal });
+  sent.domains += domains;
+  sent.added += added;
   progress.update(sent.domains, source.domainCount, "domains");
 }
 

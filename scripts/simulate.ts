@@ -30,7 +30,13 @@ const stray: string[] = [];
 async function run(seed: number, plan: PlanOptions, isVerbose: boolean): Promise<Run> {
   stray.length = 0;
   const start: StartNode = startClusterNode;
-  const result = await simulate(seed, { start, drain: setImmediate, plan, isVerbose });
+  const result = await simulate(seed, {
+    start,
+    drain: setImmediate,
+    keepsChanges: true,
+    plan,
+    isVerbose,
+  });
   return { result, stray: [...stray] };
 }
 

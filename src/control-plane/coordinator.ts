@@ -347,7 +347,7 @@ export class Coordinator {
       await keeper.change((table) => endMember(table, end));
       logger.info(
         { incarnation, nodeId, endSequence },
-        "A node was ended and its partitions given on",
+        "A node was ended, its partitions given on",
       );
     } catch (error) {
       this.#report(`end ${incarnation}`, `Node "${nodeId}" can't be ended yet: ${String(error)}`);
@@ -364,10 +364,7 @@ export class Coordinator {
     const isSettled = nowMs - this.#waitingSinceMs >= settleMs;
     if (live.length < expectNodes && !isSettled) return;
     if (live.length < expectNodes) {
-      logger.warn(
-        { live: live.length, expectNodes },
-        "Partitions are assigned to fewer nodes than expected",
-      );
+      logger.warn({ live: live.length, expectNodes }, "Fewer nodes than expected get partitions");
     }
     await keeper.change((newest) => assignPartitions(newest, live));
   }

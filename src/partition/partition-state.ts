@@ -100,8 +100,12 @@ export class PartitionState {
 
   /** Moves to an entry; its sections are applied after this. Entries that say nothing here move it too. */
   advance(epoch: number, entry: CommittedEntry): void {
-    this.position = { epoch, incarnation: entry.incarnation, sequence: entry.sequence };
-    this.#changeIndex = 0;
+    const { incarnation, sequence } = entry;
+    const before = this.position;
+    // An entry may have several sections here, and every change of it has its own index.
+    const isSame = before.sequence === sequence && before.incarnation === incarnation;
+    if (!isSame || before.epoch !== epoch) this.#changeIndex = 0;
+    this.position = { epoch, incarnation, sequence };
   }
 
   applyEvents(bytes: Uint8Array, start: number, recordCountTotal: number, timeMs: number): void {

@@ -189,17 +189,7 @@ export class Router implements Ingress {
   announce(change: StateChange): void {
     const { broadcast } = this.#options;
     if (this.#listeners.size === 0 && broadcast === undefined) return;
-    const { epoch, incarnation, sequence } = change.position;
-    const name = change.table.name(change.entry);
-    const told: StatusChange = {
-      id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index ?? name}`,
-      domain: name,
-      from: STATUS_NAMES[change.from],
-      to: STATUS_NAMES[change.to],
-      delivered: change.table.delivered(change.entry),
-      bounced: change.table.bounced(change.entry),
-      at: isoTime(change.timeMs),
-    };
+    const told = statusChangeOf(change);
     this.#tell(told);
     broadcast?.tell(told);
   }
@@ -306,6 +296,21 @@ function addStats(a: Totals, b: Totals): Totals {
     },
     delivered: a.delivered + b.delivered,
     bounced: a.bounced + b.bounced,
+  };
+}
+
+/** Must be called in the tick of the change: names and counts are read from the table. */
+export function statusChangeOf(change: StateChange): StatusChange {
+  const { epoch, incarnation, sequence } = change.position;
+  const name = change.table.name(change.entry);
+  return {
+    id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index ?? name}`,
+    domain: name,
+    from: STATUS_NAMES[change.from],
+    to: STATUS_NAMES[change.to],
+    delivered: change.table.delivered(change.entry),
+    bounced: change.table.bounced(change.entry),
+    at: isoTime(change.timeMs),
   };
 }
 

@@ -4,6 +4,8 @@
  * Safety: after the end nothing is admitted, read, acknowledged or appended any more.
  */
 
+import { ChangesFirstStore } from "../checkpoint/changes-first-store.ts";
+import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import { Checkpointer } from "../checkpoint/checkpointer.ts";
 import { GroupCommit } from "../commit/group-commit.ts";
 import { Coordinator } from "../control-plane/coordinator.ts";
@@ -12,6 +14,7 @@ import { partitionsOf, setDraining } from "../control-plane/table-changes.ts";
 import type { TableKeeper } from "../control-plane/table-keeper.ts";
 import { CatchallError } from "../model/errors.ts";
 import { aliveMembers, memberOf } from "../model/ownership.ts";
+import { ChangeOutbox } from "../notifications/change-outbox.ts";
 import { KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionHost } from "../partition/partition-host.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
@@ -23,7 +26,7 @@ import { LocalAnswers } from "../router/local-answers.ts";
 import { PeerHandler } from "../router/peer-handler.ts";
 import { PeerLink } from "../router/peer-link.ts";
 import { PeerRequests } from "../router/peer-requests.ts";
-import { Router } from "../router/router.ts";
+import { Router, statusChangeOf } from "../router/router.ts";
 import { SubBatchForwarder } from "../router/sub-batch-forwarder.ts";
 import type { Transport } from "../transport/transport.ts";
 import { chainSeed } from "../wal/entry-codec.ts";
@@ -74,6 +77,8 @@ export class ClusterLife implements ClusterNode {
   readonly #requests: PeerRequests;
   readonly #peers: ClusterPeers;
   readonly #metrics: NodeMetrics;
+  readonly #outbox: ChangeOutbox;
+  readonly #checkpoints: CheckpointStore;
   #isEnded = false;
   #isLeaving = false;
   #handingOver: Promise<void> | null = null;
@@ -89,6 +94,8 @@ export class ClusterLife implements ClusterNode {
     this.#keyBudget = new KeyBudget(settings.idempotencyKeysMax);
     this.#commit = this.#createCommit();
     this.#transport = ports.connect(this.incarnation);
+    this.#outbox = new ChangeOutbox({ sinks: ports.changeSinks, timers, logger });
+    this.#checkpoints = new ChangesFirstStore(ports.checkpoints, this.#outbox);
     const view = new TableOwnership(this.incarnation, keeper);
     const link = new PeerLink(view, this.#transport);
     const local = new LocalAnswers({ host: this.#host, nodeId: settings.nodeId, clock });
@@ -211,6 +218,7 @@ export class ClusterLife implements ClusterNode {
     keeper.stop();
     void this.#coordinator.stop();
     void this.checkpointer.stop();
+    this.#outbox.close();
     void this.#transport.close().catch(() => undefined);
     if (!isUnexpected) return;
     ports.logger.error({ reason, incarnation: this.incarnation }, "This life of the node is over");
@@ -227,7 +235,10 @@ export class ClusterLife implements ClusterNode {
   #refusalOfEvents(): CatchallError | null {
     const refusal = this.gate.refusalOfEvents() ?? this.#refusal();
     if (refusal !== null) return refusal;
-    return this.#isLogStalled() ? new CatchallError("log_unavailable") : null;
+    if (this.#isLogStalled()) return new CatchallError("log_unavailable");
+    return this.#outbox.isFull
+      ? new CatchallError("overloaded", "Too many status changes wait to be stored")
+      : null;
   }
 
   #isLogStalled(): boolean {
@@ -256,8 +267,9 @@ export class ClusterLife implements ClusterNode {
 
   #createSupervisor(local: LocalAnswers): PartitionSupervisor {
     const { ports, settings, keeper } = this.#options;
-    const { clock, timers, logger, log, checkpoints: store, random } = ports;
+    const { clock, timers, logger, log, random } = ports;
     const { incarnation: self } = this;
+    const store = this.#checkpoints;
     const host = this.#host;
     const commit = this.#commit;
     const { logRetentionMs, partitions, idempotencyWindowMs } = settings;
@@ -269,7 +281,8 @@ export class ClusterLife implements ClusterNode {
       initialRule: () => keeper.current()?.table.initialRule ?? settings.initialRule,
       refusal: () => this.#refusal(),
       onChange: (change) => {
-        // Found again on replay: who took the event in has told of it.
+        // Also what is found again on replay: whoever made it may have died before it was stored.
+        this.#outbox.take(statusChangeOf(change));
         if (host.actorAt(change.partition) === undefined) return;
         this.#metrics.changed(change);
         this.router.announce(change);
@@ -356,7 +369,8 @@ export class ClusterLife implements ClusterNode {
 
   #createCheckpointer(): Checkpointer {
     const { ports, settings } = this.#options;
-    const { clock, timers, logger, checkpoints: store } = ports;
+    const { clock, timers, logger } = ports;
+    const store = this.#checkpoints;
     return new Checkpointer({
       ...{ store, clock, timers, logger, incarnation: this.incarnation },
       intervalMs: settings.checkpointIntervalMs,

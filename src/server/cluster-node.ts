@@ -4,6 +4,7 @@ import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import type { Checkpointer } from "../checkpoint/checkpointer.ts";
 import type { ControlStore } from "../control-plane/control-store.ts";
 import type { Rule } from "../model/status.ts";
+import type { ChangeSink } from "../notifications/change-outbox.ts";
 import type { Router } from "../router/router.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
@@ -23,6 +24,8 @@ export interface ClusterPorts {
   readonly log: NodeLog;
   readonly control: ControlStore;
   readonly checkpoints: CheckpointStore;
+  /** Where status changes are kept; no checkpoint covers what a required one has not stored. */
+  readonly changeSinks: readonly ChangeSink[];
   /** This end of the transport, for the incarnation that was handed out. */
   readonly connect: (incarnation: number) => Transport;
 }

@@ -8,6 +8,8 @@ import type { Config } from "../config/config-type.ts";
 import { controlStream, NatsKvControlStore } from "../control-plane/nats-kv-control-store.ts";
 import { CatchallError } from "../model/errors.ts";
 import { DEFAULT_RULE } from "../model/status.ts";
+import { MongoStatusesSink } from "../notifications/mongo-statuses-sink.ts";
+import { NatsChangesSink } from "../notifications/nats-changes-sink.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { MongoConnection } from "../runtime/mongo-connection.ts";
@@ -204,7 +206,22 @@ class ClusterLives implements RunningNode {
     const { storeId } = log;
     const checkpoints = new MongoCheckpointStore({ connection: mongo, storeId, logger });
     const connect = (self: number) => new NatsTransport(data, { clusterName, self });
-    return { clock, timers, random, logger, metrics, log, control, checkpoints, connect };
+    const changeSinks = [
+      new NatsChangesSink({ requests: data, clusterName, replicas }),
+      new MongoStatusesSink(mongo),
+    ];
+    return {
+      clock,
+      timers,
+      random,
+      logger,
+      metrics,
+      log,
+      control,
+      checkpoints,
+      connect,
+      changeSinks,
+    };
   }
 }
 

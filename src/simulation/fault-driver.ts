@@ -5,6 +5,7 @@
  */
 
 import type { FaultFamily, FaultPlan } from "./fault-plan.ts";
+import type { SimChanges } from "./sim-changes.ts";
 import type { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import type { SimControlStore } from "./sim-control-store.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -22,6 +23,7 @@ export interface SimCluster {
   readonly control: SimControlStore;
   readonly checkpoints: SimCheckpointStore;
   readonly network: SimNetwork;
+  readonly changes: SimChanges;
 }
 
 /** Leaps further than this are an operator's mistake that entry times are bounded against; rarer. */
@@ -53,10 +55,10 @@ export class FaultDriver {
 
   /** No more faults: everything reachable, running, and not draining. */
   heal(): void {
-    const { world, logs, control, checkpoints, network } = this.#cluster;
+    const { world, logs, control, checkpoints, network, changes } = this.#cluster;
     this.#isHealed = true;
     world.trace("heal", 0);
-    for (const store of [logs, control, checkpoints, network]) store.heal();
+    for (const store of [logs, control, checkpoints, network, changes]) store.heal();
     for (const node of this.joined) {
       node.machine.resume();
       if (this.#drained.has(node)) node.kill();

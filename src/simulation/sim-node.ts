@@ -8,6 +8,7 @@ import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import type { ControlStore } from "../control-plane/control-store.ts";
 import { CatchallError } from "../model/errors.ts";
 import type { Rule } from "../model/status.ts";
+import type { ChangeSink } from "../notifications/change-outbox.ts";
 import type { Ingress } from "../router/ingress.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
@@ -29,6 +30,7 @@ export interface ClusterPorts {
   readonly control: ControlStore;
   readonly checkpoints: CheckpointStore;
   readonly connect: (incarnation: number) => Transport;
+  readonly changeSinks: readonly ChangeSink[];
 }
 
 export interface ClusterSettings {

@@ -13,6 +13,7 @@ import { TableChecker } from "./checkers/table-checker.ts";
 import { FaultDriver, type SimCluster } from "./fault-driver.ts";
 import { DEFAULT_PLAN_OPTIONS, drawPlan, type FaultPlan, type PlanOptions } from "./fault-plan.ts";
 import { EVENT_KINDS, Oracle } from "./oracle.ts";
+import { SimChanges } from "./sim-changes.ts";
 import { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import { SimControlStore } from "./sim-control-store.ts";
 import { type SimLife, SimMachine } from "./sim-life.ts";
@@ -31,6 +32,8 @@ export interface SimulationOptions {
   readonly plan?: PlanOptions;
   /** Keeps what nodes log, for a report. */
   readonly isVerbose?: boolean;
+  /** True for nodes that store their status changes (I22). */
+  readonly keepsChanges?: boolean;
 }
 
 export interface SimulationResult {
@@ -103,6 +106,7 @@ class Simulation {
       control: new SimControlStore(world, plan.control, history),
       checkpoints: new SimCheckpointStore(world, plan.checkpoints, history),
       network: new SimNetwork(world, plan.network),
+      changes: new SimChanges(world, plan.log),
     };
     for (const [index, clock] of plan.clocks.entries()) {
       nodes.push(this.#createNode(new SimMachine(world, index, clock)));
@@ -134,6 +138,20 @@ class Simulation {
     this.#faults.restartAll();
     if (!(await this.#until("partitions are open again", () => this.#areAllServing()))) return;
     await this.#checkCounts();
+    if (this.#options.keepsChanges === true) await this.#checkChanges();
+  }
+
+  /** I22: every transition that the whole history makes is stored. */
+  async #checkChanges(): Promise<void> {
+    const { ids } = this.#cluster.changes;
+    const missing = (): string[] => [...this.#replayChecker.changeIds].filter((id) => !ids.has(id));
+    const endMs = this.#world.nowMs + this.#plan.healMs;
+    while (missing().length > 0 && this.#world.nowMs < endMs) {
+      await this.#world.run(this.#world.nowMs + POLL_MS, () => this.#world.failures.length > 0);
+    }
+    const lost = missing();
+    if (lost.length === 0) return;
+    this.#world.fail("I22", `${lost.length} status changes were never stored, such as ${lost[0]}`);
   }
 
   result(): SimulationResult {
@@ -286,6 +304,7 @@ class Simulation {
       control: control.connect(life),
       checkpoints: checkpoints.connect(life),
       connect: (incarnation) => network.connect(life, incarnation),
+      changeSinks: [this.#cluster.changes.connect(life)],
     };
   }
 

@@ -3,10 +3,12 @@ import { describe, it } from "node:test";
 import { WALL_LEAP_MS_MAX } from "../../src/commit/entry-time.ts";
 import { DomainParser } from "../../src/model/domain-name.ts";
 import type { CatchallError } from "../../src/model/errors.ts";
-import { DELIVERED } from "../../src/model/event.ts";
+import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
 import { RecordWriter } from "../../src/model/event-records.ts";
 import { hashKey128 } from "../../src/model/key-hash.ts";
+import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { KEY_COUNTED, KEY_REPLAYED, type SubBatch } from "../../src/partition/partition-actor.ts";
+import { SECTION_RULE } from "../../src/partition/section-codec.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 
 const DOMAIN = "a.com";
@@ -20,7 +22,12 @@ class Batch implements SubBatch {
   readonly ended: Promise<number[] | string>;
   #end: (outcome: number[] | string) => void = () => undefined;
 
-  constructor(producer: number, producerSequence: number, id: string | null) {
+  constructor(
+    producer: number,
+    producerSequence: number,
+    id: string | null,
+    kind: EventKind = DELIVERED,
+  ) {
     this.producer = producer;
     this.producerSequence = producerSequence;
     this.ended = new Promise((resolve) => {
@@ -30,7 +37,7 @@ class Batch implements SubBatch {
     parser.parseText(DOMAIN, false);
     const { bytes, length, hash } = parser;
     if (id === null) {
-      this.records.add(bytes, length, hash, DELIVERED, 1);
+      this.records.add(bytes, length, hash, kind, 1);
       return;
     }
     const key = new Uint32Array(4);
@@ -194,4 +201,24 @@ describe("PartitionActor", () => {
     await assert.rejects(node.counts(DOMAIN), { code: "log_failed" });
     await assert.rejects(node.assembled.router.stats(), { code: "log_failed" });
   });
+
+  it("gives every status change of one entry an id of its own", async () => {
+    const world = new TestWorld();
+    const node = await world.start({ partitions: 1 });
+    const ids: string[] = [];
+    node.assembled.router.onStatusChange(({ id }) => ids.push(id));
+    const rule = { ...DEFAULT_RULE, deliveredThreshold: 0 };
+    const actor = node.assembled.host.actors[0];
+    await actor?.change({ kind: SECTION_RULE, rule, revision: 1, by: "test" });
+    // Two producers in one tick: two sections of this partition in one entry.
+    await Promise.all([admit(node, 8, 1), admitBounce(node, 9, 1)]);
+    assert.equal(ids.length, 2);
+    assert.equal(new Set(ids).size, 2, String(ids));
+  });
 });
+
+function admitBounce(node: TestNode, producer: number, sequence: number) {
+  const batch = new Batch(producer, sequence, null, BOUNCED);
+  node.assembled.host.deliver(0, batch);
+  return batch.ended;
+}

@@ -19,7 +19,8 @@ import {
   SECTION_EVENTS,
   SECTION_RELEASE,
 } from "../../partition/section-codec.ts";
-import type { DomainStatus } from "../../router/ingress.ts";
+import type { DomainStatus, StatusChange } from "../../router/ingress.ts";
+import { statusChangeOf } from "../../router/router.ts";
 import { ENTRY_HEADER_BYTES, ENTRY_KIND_SEAL, readEntryHeader } from "../../wal/entry-codec.ts";
 import type { SimWorld } from "../sim-world.ts";
 import type { StoreHistory } from "../store-history.ts";
@@ -41,6 +42,8 @@ export class ReplayChecker implements StoreHistory {
   readonly #parser: DomainParser = new DomainParser();
   /** When a partition last got an entry that counts or changes something. */
   readonly #changedMs: Map<number, number> = new Map();
+  /** Of every status change that the history makes. */
+  readonly changeIds: Set<string> = new Set();
 
   constructor(options: ReplayCheckerOptions) {
     this.#options = options;
@@ -106,10 +109,17 @@ export class ReplayChecker implements StoreHistory {
         table: new CounterTable({ partition, partitions, seed: [1, 2] }),
         window: new IdempotencyWindow(windowMs, this.#budget),
         rule,
-        onChange: () => undefined,
+        onChange: (change) => this.#changed(statusChangeOf(change)),
       });
       this.#states.set(partition, state);
     }
     return state;
+  }
+
+  #changed(change: StatusChange): void {
+    if (this.changeIds.has(change.id)) {
+      this.#options.world.fail("I22", `Two status changes have the id ${change.id}`);
+    }
+    this.changeIds.add(change.id);
   }
 }

@@ -14,6 +14,7 @@ import { clearLineage, dropMove, finishMove } from "../control-plane/table-chang
 import { CatchallError } from "../model/errors.ts";
 import {
   type ControlTable,
+  type LineageStretch,
   NOBODY,
   type PartitionAssignment,
   type TableVersion,
@@ -102,6 +103,8 @@ type Slot =
 export class PartitionSupervisor {
   readonly #options: PartitionSupervisorOptions;
   readonly #slots: Map<number, Slot> = new Map();
+  /** Epoch of the last claim that was handed to the commit, by partition. */
+  readonly #claimed: Map<number, number> = new Map();
   #stopListening: () => void = () => undefined;
   #isEnded = false;
   #isRuleDue = false;
@@ -214,12 +217,18 @@ export class PartitionSupervisor {
     const tasks = partitions.map((partition) => {
       const { epoch, lineage } = table.partitions[partition] as PartitionAssignment;
       this.#slots.set(partition, { kind: "opening", epoch });
-      return { state: this.#options.createState(partition), lineage, epoch };
+      const own = this.#ownStretch(partition, epoch);
+      const state = this.#options.createState(partition);
+      return { state, lineage: [...lineage, ...own], epoch };
     });
     try {
       const { lastTimeMs, entries, pages } = await this.#options.recover(tasks);
       this.#options.commit.raiseTime(lastTimeMs);
-      await Promise.all(tasks.map(({ state, epoch }) => this.#open(state, epoch)));
+      // All of them end before any is tried again: a second actor beside one that opens late would know too little.
+      const opened = await Promise.allSettled(
+        tasks.map(({ state, epoch }) => this.#open(state, epoch)),
+      );
+      for (const one of opened) if (one.status === "rejected") throw one.reason;
       this.openFailure = null;
       const count = partitions.length;
       this.#options.logger.info({ partitions: count, entries, pages }, "Partitions opened");
@@ -235,16 +244,25 @@ export class PartitionSupervisor {
     const { commit, host, floors, createActor } = this.#options;
     state.endRecovery();
     const actor = createActor(state, epoch);
-    const table = this.#options.table.current()?.table;
     const claimed = appendMark(commit, state, epoch, SECTION_CLAIM);
     // Behind the claim in the same entry: nobody reads the statuses of a rule that has been replaced.
-    const ruled = table === undefined ? undefined : this.#giveRule(actor, table);
-    const sequence = await claimed;
-    await ruled;
-    floors.claimed(partition, epoch, sequence);
+    let ruled = this.#giveRule(actor);
+    floors.claimed(partition, epoch, await claimed);
+    // The claim is there: whatever hinders the rule, a state that is recovered again would not have what follows it.
+    while (!(await ruled) && !this.#isEnded) {
+      await this.#pause(OPEN_RETRY_MS);
+      ruled = this.#giveRule(actor);
+    }
     if (this.#isEnded) return;
     this.#slots.set(partition, { kind: "open", epoch, actor });
     host.open(actor);
+  }
+
+  /** What an earlier try to open it in this epoch has left in the own log: a claim, perhaps a rule. */
+  #ownStretch(partition: number, epoch: number): readonly LineageStretch[] {
+    if (this.#claimed.get(partition) !== epoch) return [];
+    const { self, commit } = this.#options;
+    return [{ epoch, incarnation: self, endSequence: commit.sequence }];
   }
 
   #openFailed(partitions: readonly number[], error: unknown): void {
@@ -269,14 +287,15 @@ export class PartitionSupervisor {
       this.#options.observer.handoff(isOpen ? "done" : "dropped");
       if (!isOpen) this.#slots.delete(partition);
     } catch (error) {
-      this.#slots.delete(partition);
       if (this.#isEnded) return;
       this.#options.observer.handoff("failed");
       this.#options.logger.warn(
         { err: error, partition, owner },
         "A move failed; it is tried again",
       );
-      this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
+      // Its slot is kept meanwhile: what fails at once must not be tried again at once.
+      await this.#pause(OPEN_RETRY_MS);
+      this.#slots.delete(partition);
     }
     if (this.#isEnded || this.#options.clock.monotonicMs() < deadlineMs) return this.step();
     const late = { partition, from: owner, epoch, to: this.#options.self };
@@ -363,10 +382,16 @@ export class PartitionSupervisor {
       });
   }
 
-  #giveRule(actor: PartitionActor, table: ControlTable): Promise<void> | undefined {
-    if (!isBehind(actor, table)) return undefined;
+  /** Resolves to whether the actor has the table's rule; never rejects, since it is awaited late. */
+  async #giveRule(actor: PartitionActor): Promise<boolean> {
+    const table = this.#options.table.current()?.table;
+    if (table === undefined || !isBehind(actor, table)) return true;
     const { rule, ruleRevision: revision } = table;
-    return actor.change({ kind: SECTION_RULE, rule, revision, by: RULE_AUTHOR });
+    const change = actor.change({ kind: SECTION_RULE, rule, revision, by: RULE_AUTHOR });
+    return change.then(
+      () => true,
+      () => false,
+    );
   }
 
   #assignmentOf(partition: number): PartitionAssignment | undefined {

@@ -29,6 +29,9 @@ export class MongoConnection {
   readonly client: MongoClient;
   readonly db: Db;
   readonly callTimeoutMs: number;
+  /** Null until first used, and again after it failed. */
+  #connecting: Promise<unknown> | null = null;
+  #isClosed = false;
 
   /** Does not connect yet. Errors: CatchallError `checkpoint_unavailable` for a URL that makes no sense. */
   constructor(options: MongoConnectionOptions) {
@@ -63,7 +66,27 @@ export class MongoConnection {
    * Runs one call with the time limit. Errors: CatchallError `checkpoint_unavailable`, saying what was asked and why it
    * failed; a CatchallError of `work` passes through.
    */
-  async call<T>(what: string, work: () => Promise<T>): Promise<T> {
+  call<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.#limited(what, () => this.#connected().then(work));
+  }
+
+  /** Ends calls that run as failed. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#limited("close", () => this.client.close(true)).catch(() => undefined);
+  }
+
+  /** The driver would try by itself only once: a first connection that failed leaves it closed for ever. */
+  #connected(): Promise<unknown> {
+    if (this.#isClosed) return Promise.reject(new Error("the connection is closed"));
+    this.#connecting ??= this.client.connect().catch((error: unknown) => {
+      this.#connecting = null;
+      throw error;
+    });
+    return this.#connecting;
+  }
+
+  async #limited<T>(what: string, work: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
@@ -79,11 +102,6 @@ export class MongoConnection {
     } finally {
       clearTimeout(timer);
     }
-  }
-
-  /** Ends calls that run as failed. */
-  async close(): Promise<void> {
-    await this.call("close", () => this.client.close(true)).catch(() => undefined);
   }
 }
 

@@ -183,7 +183,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
         replace: "const breach = null as string | null; void successionBreach;",
       },
     ],
-    expects: ["I9", "I11", "I12", "I16", "assertion"],
+    expects: ["I9", "I10", "I11", "I12", "I16"],
   },
   {
     id: "control-cas-ignored",

@@ -80,8 +80,10 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       },
       {
         file: SUPERVISOR,
-        find: "await Promise.all(tasks.map(({ state, epoch }) => this.#open(state, epoch)));\n      this.openFailure",
-        replace: "this.openFailure",
+        find:
+          "const opened = await Promise.allSettled(\n        tasks.map(({ state, epoch }) => " +
+          "this.#open(state, epoch)),\n      );",
+        replace: "const opened: PromiseSettledResult<void>[] = [];",
       },
     ],
     expects: ["I5", "I7", "I17", "I16", "I14", "I8", "I15"],
@@ -206,7 +208,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "if (section.epoch !== stretch.epoch) return;",
       },
     ],
-    expects: ["I16", "I6", "I2", "I4"],
+    expects: ["I16", "I7", "I6", "I2", "I4"],
   },
   {
     id: "replay-from-watermark",

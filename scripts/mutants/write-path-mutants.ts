@@ -67,7 +67,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: 'void whatIsThere;\n      const found = { kind: "committed" } as const;',
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I15"],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I15", "I16"],
   },
   {
     id: "conflict-taken-for-fence",
@@ -217,15 +217,22 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: CHECKPOINTER,
-        find: 'if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());',
-        replace: "",
+        find: "if (isFull || source.isMetaDirty()) metas.push(encodeMeta(source));\n        await this.#writePartition(writer, source, isFull);",
+        replace:
+          "await this.#writePartition(writer, source, isFull);\n" +
+          "        if (isFull || source.isMetaDirty()) metas.push(encodeMeta(source));",
       },
+    ],
+    expects: ["I16"],
+  },
+  {
+    id: "meta-stored-first",
+    defect: "overrides and rule are stored before the pages that they go with (F21)",
+    edits: [
       {
         file: CHECKPOINTER,
-        find: "if (pages.length > 0) await writer.putPages(pages);\n  }",
-        replace:
-          'if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());\n' +
-          "    if (pages.length > 0) await writer.putPages(pages);\n  }",
+        find: "metas.push(encodeMeta(source));",
+        replace: "await writer.putPages([encodeMeta(source)]);",
       },
     ],
     expects: ["I16"],

@@ -59,6 +59,7 @@ export interface CheckpointStore {
 }
 
 export interface CheckpointWriter {
+  /** A `meta` page is visible only once all pages of other kinds that were put before it are. */
   putPages(pages: readonly CheckpointPage[]): Promise<void>;
   /**
    * Makes the checkpoint durable and visible: pages first, the manifests of its partitions last, each if newer. Resolves

@@ -134,12 +134,17 @@ export class Checkpointer {
         watermark: { epoch: source.epoch, incarnation, sequence },
       }));
       const manifests: PartitionManifest[] = [];
+      const metas: CheckpointPage[] = [];
       for (const { source, watermark } of watermarks) {
+        // Encoded before the pages: a rule or an override must not be newer than the pages it is replayed over.
+        if (isFull || source.isMetaDirty()) metas.push(encodeMeta(source));
         await this.#writePartition(writer, source, isFull);
         const { partition } = source;
         const keyBuckets = [...source.keyBuckets()];
         manifests.push({ partition, watermark, keyBuckets, domainCount: source.domainCount() });
       }
+      // Durable after the pages: entries that they hold would else be judged by rules of later entries.
+      await this.#putAll(writer, metas);
       const timeMs = this.#options.entryTimeMs();
       const bytes = await writer.commit({ ...this.#options.identity, timeMs, manifests });
       this.#mustBeFull = false;
@@ -176,12 +181,24 @@ export class Checkpointer {
       bytes = 0;
       startedMs = this.#options.clock.monotonicMs();
     };
-    // Before the pages: a rule or an override must not be newer than the pages it is replayed over.
-    if (isFull || source.isMetaDirty()) await put("meta", 0, source.encodeMeta());
     for (const id of source.pageIds(isFull)) await put("counters", id, source.encodePage(id));
     for (const bucket of source.keyBucketsToWrite(isFull)) {
       await put("keys", bucket, source.encodeKeys(bucket));
     }
     if (pages.length > 0) await writer.putPages(pages);
   }
+
+  async #putAll(writer: CheckpointWriter, pages: readonly CheckpointPage[]): Promise<void> {
+    for (let start = 0, end = 0; start < pages.length; start = end) {
+      for (let bytes = 0; end < pages.length && bytes < SLICE_BYTES_MAX; end++) {
+        bytes += (pages[end] as CheckpointPage).bytes.length;
+      }
+      await writer.putPages(pages.slice(start, end));
+    }
+  }
+}
+
+function encodeMeta(source: CheckpointSource): CheckpointPage {
+  const { partition, position } = source;
+  return { partition, kind: "meta", id: 0, position, bytes: source.encodeMeta() };
 }

@@ -53,6 +53,8 @@ export class MongoCheckpointWriter implements CheckpointWriter {
   readonly #inFlight: Set<Promise<void>> = new Set();
   #failure: unknown = null;
   #isEnded = false;
+  /** Pages were put that `meta` pages must come after. */
+  #hasUnsettled = false;
   #bytesWritten = 0;
 
   constructor(options: WriterOptions) {
@@ -68,6 +70,8 @@ export class MongoCheckpointWriter implements CheckpointWriter {
       const place = placeOf(page.partition, page.kind, page.id);
       const partCount = partCountOf(page);
       const slot = encodeSlot(page);
+      if (page.kind !== "meta") this.#hasUnsettled = true;
+      else if (this.#hasUnsettled) await this.#settle();
       if (partCount > 0) await this.#putParts(page, partCount, slot.c);
       this.#options.tidier.pagePut(place, page.position, partCount);
       // The same page again: the server decides which is newer.
@@ -85,9 +89,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
 
   async commit(set: ManifestSet): Promise<number> {
     assert(!this.#isEnded, "a checkpoint ends once");
-    await this.#sendGathered();
-    await Promise.all(this.#inFlight);
-    this.#throwFailure();
+    await this.#settle();
     await this.#options.identify(set);
     await this.#putManifests(set);
     this.#isEnded = true;
@@ -104,6 +106,14 @@ export class MongoCheckpointWriter implements CheckpointWriter {
 
   get #isBatchFull(): boolean {
     return this.#gatheredBytes >= BATCH_BYTES_MAX || this.#gathered.size >= BATCH_DOCUMENTS_MAX;
+  }
+
+  /** Everything that was put is stored. */
+  async #settle(): Promise<void> {
+    await this.#sendGathered();
+    await Promise.all(this.#inFlight);
+    this.#throwFailure();
+    this.#hasUnsettled = false;
   }
 
   async #sendGathered(): Promise<void> {

@@ -244,6 +244,7 @@ export class PartitionSupervisor {
     const { commit, host, floors, createActor } = this.#options;
     state.endRecovery();
     const actor = createActor(state, epoch);
+    this.#claimed.set(partition, epoch);
     const claimed = appendMark(commit, state, epoch, SECTION_CLAIM);
     // Behind the claim in the same entry: nobody reads the statuses of a rule that has been replaced.
     let ruled = this.#giveRule(actor);

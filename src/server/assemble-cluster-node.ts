@@ -36,6 +36,8 @@ export async function startClusterNode(
     }
     return new ClusterLife({ ports, settings, hooks, keeper, membership, joined });
   } catch (error) {
+    // At once, so that nobody gives it ranges while its lease runs out.
+    if (joined !== null) await membership.leave(joined);
     joined?.lease.stop();
     keeper.stop();
     throw error;

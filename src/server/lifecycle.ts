@@ -12,6 +12,8 @@ import type { Timers } from "../runtime/timers.ts";
 
 /** Time for answers to leave after the last commit. */
 const ANSWER_GRACE_MS = 50;
+/** Of the time for a stop, what is kept for the steps after the handing over, which may wait for others in vain. */
+const RESERVE_MS_MAX = 8000;
 
 /** A node as the process sees it, alone or in a cluster. */
 export interface RunningNode {
@@ -54,13 +56,15 @@ async function inOrder(
   surface: HttpSurface,
   timeoutMs: number,
 ): Promise<void> {
-  await node.handOver(timeoutMs);
+  const deadlineMs = node.clock.monotonicMs() + timeoutMs;
+  const leftMs = () => Math.max(0, deadlineMs - node.clock.monotonicMs());
+  await node.handOver(timeoutMs - Math.min(RESERVE_MS_MAX, timeoutMs / 2));
   server.stopAccepting();
   surface.endStreams();
-  await node.drain(timeoutMs);
+  await node.drain(leftMs() / 2);
   await new Promise<void>((resolve) => {
     node.timers.after(ANSWER_GRACE_MS, resolve);
   });
-  await node.stop(timeoutMs);
+  await node.stop(leftMs() / 2);
   await server.close();
 }

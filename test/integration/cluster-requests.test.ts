@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { type Answer, assertExact, ClusterRig, until } from "../support/cluster-rig.ts";
+import { StatusStream } from "../support/status-stream.ts";
 
 const NODES = ["n1", "n2", "n3"];
 
@@ -108,7 +109,9 @@ describe("a cluster of three nodes", { timeout: 100_000 }, () => {
 
   it("tells of status changes on every node", async () => {
     const domain = "watched.example";
-    const streams = await Promise.all(NODES.map((id) => EventReader.open(rig.url(id), "/changes")));
+    const streams = await Promise.all(
+      NODES.map((id) => StatusStream.open(rig.url(id), "/changes")),
+    );
     try {
       await rig.ask("n1", "PUT", `/events/${domain}/bounced`);
       for (const stream of streams) {
@@ -186,32 +189,4 @@ async function everyDomain(rig: ClusterRig, id: string): Promise<readonly Row[]>
     cursor = body.nextCursor;
   } while (cursor !== null);
   return rows;
-}
-
-/** Collects what a stream of server-sent events says. */
-class EventReader {
-  text = "";
-  readonly #controller = new AbortController();
-
-  static async open(url: string, path: string): Promise<EventReader> {
-    const reader = new EventReader();
-    const response = await fetch(`${url}${path}`, {
-      headers: { accept: "text/event-stream" },
-      signal: reader.#controller.signal,
-    });
-    assert.equal(response.status, 200);
-    void reader.#read(response).catch(() => undefined);
-    return reader;
-  }
-
-  close(): void {
-    this.#controller.abort();
-  }
-
-  async #read(response: Response): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body ?? []) {
-      this.text += decoder.decode(chunk as Uint8Array, { stream: true });
-    }
-  }
 }

@@ -20,6 +20,7 @@ import { freePort, NodeProcess } from "./node-process.ts";
 export const PARTITIONS = 64;
 export const LEASE_TTL_MS = 2000;
 const POLL_MS = 25;
+const READY_TIMEOUT_MS = 30_000;
 const REQUEST_LIMIT_MS = 15_000;
 
 export interface Owner {
@@ -59,6 +60,13 @@ export interface ClusterRigOptions {
   readonly nodes?: readonly string[];
   readonly flags?: readonly string[];
   readonly leaseTtlMs?: number;
+}
+
+export interface StartOptions {
+  /** Default: the name under which the rig knows it. */
+  readonly nodeId?: string;
+  readonly flags?: readonly string[];
+  readonly readyTimeoutMs?: number;
 }
 
 export class ClusterRig {
@@ -103,19 +111,30 @@ export class ClusterRig {
   }
 
   /** Starts a node, or one again on its former port. Resolves when it is ready. */
-  async startNode(id: string, readyTimeoutMs: number = 30_000): Promise<NodeProcess> {
+  async startNode(id: string, options: StartOptions = {}): Promise<NodeProcess> {
     const port = this.#ports.get(id) ?? (await freePort());
     this.#ports.set(id, port);
     const node = await NodeProcess.start({
       port,
       dataDir: join(this.#folder, id),
-      readyTimeoutMs,
+      readyTimeoutMs: options.readyTimeoutMs ?? READY_TIMEOUT_MS,
       flags: [
-        ...["--node-id", id, "--nats-url", this.nats.url, "--mongo-url", this.mongod.url],
-        ...["--nats-monitor-url", this.nats.monitorUrl, "--partitions", String(PARTITIONS)],
+        ...[
+          "--node-id",
+          options.nodeId ?? id,
+          "--nats-url",
+          this.nats.url,
+          "--mongo-url",
+          this.mongod.url,
+        ],
+        ...["--nats-monitor-url", this.nats.monitorUrl],
+        ...(options.flags?.includes("--partitions") === true
+          ? []
+          : ["--partitions", String(PARTITIONS)]),
         ...["--lease-ttl", `${this.#options.leaseTtlMs ?? LEASE_TTL_MS}ms`],
         ...["--expect-nodes", String(this.#expected), "--checkpoint-interval", "1s"],
         ...(this.#options.flags ?? []),
+        ...(options.flags ?? []),
       ],
     });
     this.#nodes.set(id, node);
@@ -205,11 +224,17 @@ export class ClusterRig {
   async allOpen(limitMs: number = 20_000): Promise<ClusterAnswer> {
     return await until(`every partition is open`, limitMs, async () => {
       const answer = await this.cluster();
-      const alive = new Set(
-        answer.nodes.filter(({ state }) => state !== "dead").map(({ id }) => id),
+      const running = new Set(this.running);
+      const isOpen = answer.owners.every(
+        ({ node, state }) => state === "open" && running.has(node),
       );
-      const isOpen = answer.owners.every(({ node, state }) => state === "open" && alive.has(node));
-      return isOpen && answer.handoffs.length === 0 ? answer : null;
+      // A former life of a node that runs again may still be what owns ranges.
+      const isNow = answer.nodes.every((row) => {
+        return (
+          row.partitionsOwned === 0 || row === answer.nodes.findLast(({ id }) => id === row.id)
+        );
+      });
+      return isOpen && isNow && answer.handoffs.length === 0 ? answer : null;
     });
   }
 

@@ -30,7 +30,7 @@ export function densePlan(seed: number): PlanOptions {
       }),
       partitions: 2 ** random.below(4),
       domains: random.pick([3, 20, 60]),
-      leaseTtlMs: random.pick([1000, 1000, 2000]),
+      leaseTtlMs: random.pick([1000, 2000]),
       autoRebalance: random.chance(0.5),
       expectNodes: 1 + random.below(nodes),
       checkpointIntervalMs: random.pick([500, 1000, 3000, 15_000]),

@@ -8,6 +8,12 @@ const FORWARDER = "src/router/sub-batch-forwarder.ts";
 const CHECKPOINTER = "src/checkpoint/checkpointer.ts";
 const FLOORS = "src/server/log-floors.ts";
 const CHECKPOINTS = "src/simulation/sim-checkpoint-store.ts";
+/** The lease is asked again before anything is acknowledged, and hides what only a fenced node does. */
+const LEASE_NOT_ASKED = {
+  file: ACTOR,
+  find: "const lost = this.#refusal();\n    for (const one of",
+  replace: "const lost = null as CatchallError | null;\n    for (const one of",
+};
 const APPLY = "this.state.applyEvents(records.bytes, 0, records.count, entry.timeMs);";
 
 export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
@@ -59,13 +65,14 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
   },
   {
     id: "conflict-taken-for-commit",
-    defect: "a refused append counts as committed without a look at the log",
+    defect: "a refused append counts as committed without a look at the log, nor at the lease",
     edits: [
       {
         file: CERTAIN,
         find: "const found = await whatIsThere(append);",
         replace: 'void whatIsThere;\n      const found = { kind: "committed" } as const;',
       },
+      LEASE_NOT_ASKED,
     ],
     expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I15", "I16"],
   },
@@ -84,13 +91,14 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
   },
   {
     id: "nonce-unchecked",
-    defect: "whatever lies at the sequence is taken for the own entry",
+    defect: "whatever lies at the sequence is taken for the own entry, whatever the lease says",
     edits: [
       {
         file: CERTAIN,
         find: "return found.nonce === own.nonce && found.kind === own.kind",
         replace: "return found.sequence > 0 && own.sequence > 0",
       },
+      LEASE_NOT_ASKED,
     ],
     expects: ["I1", "I4", "I5", "I7", "I11", "I14"],
   },

@@ -142,6 +142,8 @@ export class FaultDriver {
         return this.#cut(node);
       case "cutOff":
         return this.#cutOff(node);
+      case "lag":
+        return this.#lag(node);
       case "watchSilence":
         return control.silenceWatches(machine.index, this.#random.between(1000, 60_000));
       case "leave":
@@ -185,6 +187,22 @@ export class FaultDriver {
       this.#after(durationMs, () => service.cutOff.delete(index));
     }
     world.trace("cut off", index, stores.length, Math.round(durationMs));
+  }
+
+  /** Answers come late to the machine, about when a renewal is given up; often it freezes or is cut off meanwhile. */
+  #lag(node: SimNode): void {
+    const { logs, control, checkpoints, world } = this.#cluster;
+    const { index } = node.machine;
+    const lagMs = this.#random.between(0.05, 0.3) * this.#cluster.plan.leaseTtlMs;
+    const durationMs = this.#durationMs();
+    for (const { service } of [logs, control, checkpoints]) {
+      service.lags.set(index, lagMs);
+      this.#after(durationMs, () => service.lags.delete(index));
+    }
+    world.trace("lag", index, Math.round(lagMs), Math.round(durationMs));
+    if (this.#random.chance(0.3)) return;
+    const next = this.#random.pick(["pause", "cutOff"] as const);
+    this.#after(this.#random.unit() * durationMs, () => this.#injectNode(next, node));
   }
 
   #takeAway(family: "natsAway" | "mongoAway"): void {

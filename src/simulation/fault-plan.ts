@@ -22,6 +22,7 @@ export const FAULT_FAMILIES = [
   "mongoAway",
   "watchSilence",
   "leaderLoss",
+  "lag",
   "rebalance",
   "drain",
   "leave",
@@ -77,7 +78,8 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
   const nodes = 1 + random.below(5);
   const nodesMax = nodes + random.below(3);
   const isQuiet = random.chance(0.2);
-  const drawn = FAULT_FAMILIES.filter(() => random.chance(0.5));
+  const lags = new SimRandom(seed, "plan/lags");
+  const drawn = FAULT_FAMILIES.filter((name) => (name === "lag" ? lags : random).chance(0.5));
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);
   const plan: FaultPlan = {

@@ -51,6 +51,8 @@ export class SimService {
   lastOutage: { readonly startMs: number; readonly endMs: number } | null = null;
   /** Machines without a way to it. */
   readonly cutOff: Set<number> = new Set();
+  /** By machine: how much longer its answers take, ms. */
+  readonly lags: Map<number, number> = new Map();
   readonly random: SimRandom;
 
   constructor(world: SimWorld, name: string, faults: ServiceFaults) {
@@ -76,6 +78,7 @@ export class SimService {
     this.faults = { ...NO_SERVICE_FAULTS };
     this.isAway = false;
     this.cutOff.clear();
+    this.lags.clear();
   }
 
   delayMs(): number {
@@ -123,7 +126,7 @@ export class SimService {
     const { life, startedMs, timeoutMs, answered } = call;
     const result = this.#arrive(call.effect);
     const isLost = random.chance(this.faults.answerLost) || !this.canReach(life.machine.index);
-    const backMs = this.delayMs();
+    const backMs = this.delayMs() + (this.lags.get(life.machine.index) ?? 0);
     const isTooLate = world.nowMs + backMs > startedMs + timeoutMs;
     if (result === null || isLost || isTooLate) this.#giveUp(call);
     else life.later(backMs, () => answered(result));

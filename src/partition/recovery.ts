@@ -26,7 +26,7 @@ export interface RecoveryTask {
 export interface RecoveryOptions {
   readonly tasks: readonly RecoveryTask[];
   readonly store: CheckpointStore;
-  readonly log: NodeLog;
+  readonly log: Pick<NodeLog, "read">;
   /** True where every stretch begins with a CLAIM (a cluster). */
   readonly hasClaims: boolean;
   /** What this node expects of a checkpoint; another value is refused. */

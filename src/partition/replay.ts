@@ -48,7 +48,7 @@ export interface ReplayReport {
 }
 
 export interface ReplayOptions {
-  readonly log: NodeLog;
+  readonly log: Pick<NodeLog, "read">;
   /** True where every stretch begins with a CLAIM (a cluster). */
   readonly hasClaims: boolean;
 }
@@ -113,7 +113,7 @@ function openStretch(
 }
 
 async function replayLog(
-  log: NodeLog,
+  log: Pick<NodeLog, "read">,
   incarnation: number,
   open: readonly OpenStretch[],
 ): Promise<ReplayReport> {

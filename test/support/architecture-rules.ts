@@ -66,8 +66,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** Single files that a room may import although the table does not allow their room. */
 const MAY_IMPORT_FILE: Readonly<Record<string, readonly string[]>> = {
-  // `catchall serve` starts a node in its own process; `verify` and `import` read a data directory with its wiring.
-  cli: ["src/server/main.ts", "src/server/verify.ts", "src/server/import-source.ts"],
+  // `catchall serve` starts a node in its own process; `verify` and `import` read what is stored with its wiring.
+  cli: [
+    "src/server/main.ts",
+    "src/server/verify.ts",
+    "src/server/verify-cluster.ts",
+    "src/server/verify-servers.ts",
+    "src/server/import-source.ts",
+  ],
   // The simulator runs the production wiring.
   simulation: ["src/server/assemble-node.ts", "src/server/assemble-cluster-node.ts"],
 };

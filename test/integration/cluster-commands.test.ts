@@ -15,7 +15,7 @@ import { startStub } from "../support/stub-server.ts";
 
 const IMPORTED = 2000;
 
-describe("commands on a cluster of three nodes", { timeout: 170_000 }, () => {
+describe("commands on a cluster of three nodes", { timeout: 280_000 }, () => {
   let rig: ClusterRig;
   let folder = "";
   before(async () => {

@@ -9,8 +9,8 @@ import type { ServiceFaults } from "../../src/simulation/sim-service.ts";
 
 const FAULTS_MS = 40_000;
 const HEAL_MS = 120_000;
-/** Twice as often: what moves partitions. */
-const MOVES = ["rebalance", "leave", "drain"] as const;
+/** Twice as often: what moves partitions, and what leases are measured against. */
+const OFTEN = ["rebalance", "leave", "drain", "lag"] as const;
 
 export function densePlan(seed: number): PlanOptions {
   const options = { faultsMs: FAULTS_MS, healMs: HEAL_MS };
@@ -20,7 +20,7 @@ export function densePlan(seed: number): PlanOptions {
   const nodesMax = nodes + random.below(2);
   return {
     ...options,
-    families: [...FAULT_FAMILIES.filter(() => random.chance(0.8)), ...MOVES],
+    families: [...FAULT_FAMILIES.filter(() => random.chance(0.8)), ...OFTEN],
     override: {
       nodes,
       nodesMax,
@@ -30,7 +30,7 @@ export function densePlan(seed: number): PlanOptions {
       }),
       partitions: 2 ** random.below(4),
       domains: random.pick([3, 20, 60]),
-      leaseTtlMs: random.pick([1000, 2000]),
+      leaseTtlMs: random.pick([1000, 1000, 2000, 2000, 5000]),
       autoRebalance: random.chance(0.5),
       expectNodes: 1 + random.below(nodes),
       checkpointIntervalMs: random.pick([500, 1000, 3000, 15_000]),
@@ -38,7 +38,7 @@ export function densePlan(seed: number): PlanOptions {
       faultGapMs: random.pick([700, 1500, 3000]),
       clientGapMs: random.pick([25, 50, 100]),
       keyed: random.pick([0, 0.3, 0.6]),
-      changeGapMs: random.pick([0, 300, 2000]),
+      changeGapMs: random.pick([0, 150, 1000]),
       control: { ...drawn.control, service: denseService(random) },
       network: {
         delayMinMs: 0.1,

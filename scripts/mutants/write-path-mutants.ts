@@ -165,7 +165,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "if (!this.#windowOf(header.sender).take(header.number) && header.number < 0) {",
       },
     ],
-    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17"],
+    expects: ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I17"],
   },
   {
     id: "manifest-before-pages",

@@ -193,7 +193,7 @@ export class FaultDriver {
   #lag(node: SimNode): void {
     const { logs, control, checkpoints, world } = this.#cluster;
     const { index } = node.machine;
-    const lagMs = this.#random.between(0.05, 0.3) * this.#cluster.plan.leaseTtlMs;
+    const lagMs = this.#random.between(0.1, 0.26) * this.#cluster.plan.leaseTtlMs;
     const durationMs = this.#durationMs();
     for (const { service } of [logs, control, checkpoints]) {
       service.lags.set(index, lagMs);

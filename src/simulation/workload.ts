@@ -156,7 +156,8 @@ export class Workload {
     };
     node?.life?.run(() => {
       const router = node.current?.router;
-      const by = "operator";
+      // Of each its own: found twice in the logs, it was done twice.
+      const by = `operator ${++this.#ids}`;
       let asked: Promise<unknown> | undefined;
       if (kind === 0) asked = router?.setRule?.(rule, by);
       else if (kind === 1) asked = router?.setOverride?.(domain, { status, reason: "pinned" }, by);

@@ -17,6 +17,7 @@ import {
   readSections,
   SECTION_CLAIM,
   SECTION_EVENTS,
+  SECTION_OVERRIDE,
   SECTION_RELEASE,
 } from "../../partition/section-codec.ts";
 import type { DomainStatus, StatusChange } from "../../router/ingress.ts";
@@ -38,6 +39,7 @@ export interface ReplayCheckerOptions {
 export class ReplayChecker implements StoreHistory {
   readonly #options: ReplayCheckerOptions;
   readonly #states: Map<number, PartitionState> = new Map();
+  readonly #authors: Set<string> = new Set();
   readonly #budget: KeyBudget = new KeyBudget(Number.MAX_SAFE_INTEGER);
   readonly #parser: DomainParser = new DomainParser();
   /** When a partition last got an entry that counts or changes something. */
@@ -61,9 +63,17 @@ export class ReplayChecker implements StoreHistory {
         const { recordsStart, recordCount } = readEvents(bytes, section);
         state.applyEvents(bytes, recordsStart, recordCount, header.timeMs);
       } else {
-        state.applyChange(decodeChange(bytes, section), header.timeMs);
+        const change = decodeChange(bytes, section);
+        if (change.kind === SECTION_OVERRIDE) this.#once(change.by);
+        state.applyChange(change, header.timeMs);
       }
     }
+  }
+
+  /** I3: what an operator asked for once is done once at most. */
+  #once(author: string): void {
+    if (!this.#authors.has(author)) this.#authors.add(author);
+    else this.#options.world.fail("I3", `The change of an override by ${author} was made twice`);
   }
 
   /** I16. `askedMs`: when the reading was asked for; nothing is said where entries came later or just before. */

@@ -12,6 +12,7 @@ import { Coordinator } from "../control-plane/coordinator.ts";
 import type { Joined, Membership } from "../control-plane/membership.ts";
 import { partitionsOf, setDraining } from "../control-plane/table-changes.ts";
 import type { TableKeeper } from "../control-plane/table-keeper.ts";
+import { withinLimit } from "../control-plane/time-limit.ts";
 import { CatchallError } from "../model/errors.ts";
 import { aliveMembers, memberOf } from "../model/ownership.ts";
 import { ChangeOutbox } from "../notifications/change-outbox.ts";
@@ -168,7 +169,8 @@ export class ClusterLife implements ClusterNode {
     await this.handOver(timeoutMs);
     await this.drain(timeoutMs);
     // Without it whoever comes next replays more, nothing else: leaving must not wait for MongoDB.
-    await this.#checkpointLast(timeoutMs / 2);
+    const { timers } = this.#options.ports;
+    await withinLimit(timers, this.#checkpointLast(), timeoutMs / 2, () => undefined);
     if (!this.#isEnded) await membership.leave(joined);
     this.#end("it left", false);
     keeper.stop();
@@ -197,18 +199,9 @@ export class ClusterLife implements ClusterNode {
     }
   }
 
-  #checkpointLast(limitMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const limit = this.#options.ports.timers.after(limitMs, resolve);
-      const write = () => (this.#isEnded ? undefined : this.checkpointer.run());
-      void this.checkpointer
-        .stop()
-        .then(write)
-        .finally(() => {
-          limit.cancel();
-          resolve();
-        });
-    });
+  async #checkpointLast(): Promise<void> {
+    await this.checkpointer.stop();
+    if (!this.#isEnded) await this.checkpointer.run();
   }
 
   #pause(): Promise<void> {

@@ -9,12 +9,7 @@ import type { DomainName } from "../model/domain-name.ts";
 import { DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { PAGES, partitionOf } from "../model/partition-id.ts";
-import {
-  type Rule,
-  reasonOf,
-  STATUS_NAMES,
-  type StatusName,
-} from "../model/status.ts";
+import { type Rule, reasonOf, STATUS_NAMES, type StatusName } from "../model/status.ts";
 import type { Timers } from "../runtime/timers.ts";
 import { ListingTurns, namesAfter } from "./domain-listing.ts";
 import type { PartitionActor, SubBatch } from "./partition-actor.ts";

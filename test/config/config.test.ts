@@ -44,7 +44,7 @@ describe("loadConfig", () => {
       nodeId: "mail-7-8080",
       natsUrl: null,
       natsMonitorUrl: null,
-    natsUser: null,
+      natsUser: null,
       natsPassword: null,
       natsToken: null,
       natsCreds: null,

@@ -32,7 +32,9 @@ export class MemoryNodeLog implements NodeLog {
     const log = this.logs.get(this.#own) as Uint8Array[];
     if (outcome.kind === "committed" || outcome.kind === "unknown") {
       if (log.length !== expectedLast) {
-        return this.canResend ? { kind: "conflict", reason: "sequence" } : { kind: "fenced", reason: "sequence" };
+        return this.canResend
+          ? { kind: "conflict", reason: "sequence" }
+          : { kind: "fenced", reason: "sequence" };
       }
       log.push(entry);
     }

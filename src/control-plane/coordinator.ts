@@ -21,7 +21,7 @@ import { type ControlRecord, type ControlStore, leaseKey } from "./control-store
 import { FailureDetector } from "./failure-detector.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { encodeLease, isFinal, type LeaseRecord, parseLease } from "./lease-record.ts";
-import { startRebalance, stepRebalances } from "./rebalance-changes.ts";
+import { isAnythingMoving, startRebalance, stepRebalances } from "./rebalance-changes.ts";
 import { planRebalance } from "./rebalance-plan.ts";
 import { assignPartitions, dropMove, endMember } from "./table-changes.ts";
 import type { TableKeeper } from "./table-keeper.ts";
@@ -38,6 +38,8 @@ const CALL_LIMIT_MS = 2000;
 const SEAL_LIMIT_MS = 20_000;
 /** What has been due for so long is done by the node after the one whose turn it is. */
 const TAKEOVER_MS = 10_000;
+/** After the start of a node, while no live node owns anything. */
+const COLD_START_MS = 3000;
 /** How long the set of live members must have been the same before `--auto-rebalance` plans for it. */
 const CALM_MS = 5000;
 
@@ -96,6 +98,7 @@ export class Coordinator {
   #calmKey = "";
   #calmSinceMs = 0;
   #waitingSinceMs: number | null = null;
+  #firstStepMs: number | null = null;
   /** Since when something is to be done that nobody does. */
   #dueSinceMs: number | null = null;
   #timer: TimerHandle | null = null;
@@ -286,6 +289,7 @@ export class Coordinator {
 
   async #endMembers(table: ControlTable): Promise<void> {
     const ending = this.views().filter(({ state }) => state === "final" || state === "suspect");
+    if (ending.length > 0 && this.#options.expectNodes > 1 && this.#isColdStart(table)) return;
     const avoid = new Set(
       this.views().flatMap(({ state, incarnation }) => (state === "live" ? [] : [incarnation])),
     );
@@ -296,6 +300,15 @@ export class Coordinator {
         await this.#sealAndEnd(member, avoid);
       }),
     );
+  }
+
+  /** Nobody who lives owns anything: the others that are starting as well get a moment to take their share. */
+  #isColdStart(table: ControlTable): boolean {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#firstStepMs ??= nowMs;
+    if (nowMs - this.#firstStepMs >= COLD_START_MS) return false;
+    const live = new Set(this.#live());
+    return !table.partitions.some(({ owner }) => live.has(owner));
   }
 
   /** True when the lease is final for certain. */
@@ -437,13 +450,4 @@ export class Coordinator {
     this.#reported.add(key);
     this.#options.logger.warn({ incarnation: this.#options.lease.incarnation }, message);
   }
-}
-
-/** False where a round of rebalances has nothing to look at, which is nearly always. */
-function isAnythingMoving(table: ControlTable): boolean {
-  return (
-    table.rebalances.some(({ state }) => state === "running") ||
-    table.members.some(({ isDraining }) => isDraining) ||
-    table.partitions.some(({ moveTo }) => moveTo !== NOBODY)
-  );
 }

@@ -95,6 +95,15 @@ export function moveState(table: ControlTable, move: PartitionMove): MoveState {
   return "waiting";
 }
 
+/** False where a round of rebalances has nothing to look at, which is nearly always. */
+export function isAnythingMoving(table: ControlTable): boolean {
+  return (
+    table.rebalances.some(({ state }) => state === "running") ||
+    table.members.some(({ isDraining }) => isDraining) ||
+    table.partitions.some(({ moveTo }) => moveTo !== NOBODY)
+  );
+}
+
 /**
  * Starts what may start now, ends the records that have nothing left, and drops targets that drain or died. Null when
  * there is nothing to do.

@@ -251,6 +251,14 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     expects: ["I14", "I16", "I6", "I2", "I4"],
   },
   {
+    id: "rule-of-any-revision",
+    defect: "a rule comes into force although a later one is in force",
+    edits: [
+      { file: STATE, find: "if (change.revision <= this.ruleRevision) return;", replace: "" },
+    ],
+    expects: ["I22"],
+  },
+  {
     id: "positions-without-epoch",
     defect: "positions are compared by sequence alone",
     edits: [

@@ -7,7 +7,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { StatusName } from "../model/status.ts";
 
 export interface StatusChange {
-  /** "epoch-incarnation-sequence-partition-index"; the last is the domain for a change made by a new rule. */
+  /** "epoch-incarnation-sequence-partition-index"; the last is "revision-domain" for a change made by a new rule. */
   readonly id: string;
   readonly domain: string;
   readonly from: StatusName;

@@ -149,6 +149,8 @@ export class PartitionState {
   applyChange(change: Change, timeMs: number): void {
     switch (change.kind) {
       case SECTION_RULE:
+        // Asked for again while it waited for the log, or overtaken by a later rule.
+        if (change.revision <= this.ruleRevision) return;
         this.sweepRule(Number.POSITIVE_INFINITY);
         this.rule = change.rule;
         this.ruleRevision = change.revision;
@@ -377,6 +379,7 @@ export class PartitionState {
       position: sweep === null ? this.position : sweep.position,
       partition: this.partition,
       index: sweep === null ? this.#changeIndex++ : null,
+      ruleRevision: this.ruleRevision,
       entry,
       table: this.table,
       from,

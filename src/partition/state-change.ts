@@ -10,6 +10,8 @@ export interface StateChange {
   readonly partition: number;
   /** Counts the changes of one entry; null for a rule's, which changes each domain at most once. */
   readonly index: number | null;
+  /** Of the rule in force: one entry may hold two rules, and each may change the same domain. */
+  readonly ruleRevision: number;
   /** Row of `table`; read in the same tick, by those who need its name and counts. */
   readonly entry: number;
   readonly table: CounterTable;

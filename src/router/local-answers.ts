@@ -115,9 +115,11 @@ export class LocalAnswers implements OwnerAnswers {
     const due = actors.filter(({ state }) => state.ruleRevision < revision);
     for (let start = 0; start < due.length; start += RULES_AT_ONCE) {
       const some = due.slice(start, start + RULES_AT_ONCE);
-      await Promise.all(
+      // All of them end before it is tried again: one that is refused at once must not let the others pile up.
+      const ended = await Promise.allSettled(
         some.map((actor) => actor.change({ kind: SECTION_RULE, rule, revision, by })),
       );
+      for (const one of ended) if (one.status === "rejected") throw one.reason;
     }
     await this.host.settleRule();
     const sum = emptyTransitions();

@@ -303,8 +303,9 @@ function addStats(a: Totals, b: Totals): Totals {
 export function statusChangeOf(change: StateChange): StatusChange {
   const { epoch, incarnation, sequence } = change.position;
   const name = change.table.name(change.entry);
+  const index = change.index ?? `${change.ruleRevision}-${name}`;
   return {
-    id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${change.index ?? name}`,
+    id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${index}`,
     domain: name,
     from: STATUS_NAMES[change.from],
     to: STATUS_NAMES[change.to],

@@ -215,6 +215,29 @@ describe("PartitionActor", () => {
     assert.equal(ids.length, 2);
     assert.equal(new Set(ids).size, 2, String(ids));
   });
+
+  it("gives the changes of two rules in one entry ids of their own", async () => {
+    const world = new TestWorld();
+    const node = await world.start({ partitions: 1 });
+    await admit(node, 8, 1);
+    const ids: string[] = [];
+    node.assembled.router.onStatusChange(({ id }) => ids.push(id));
+    const actor = node.assembled.host.actors[0];
+    const strict = { ...DEFAULT_RULE, deliveredThreshold: 0 };
+    await Promise.all([
+      actor?.change({ kind: SECTION_RULE, rule: strict, revision: 1, by: "test" }),
+      actor?.change({ kind: SECTION_RULE, rule: DEFAULT_RULE, revision: 2, by: "test" }),
+    ]);
+    await node.assembled.host.settleRule();
+    assert.equal(ids.length, 2, String(ids));
+    // Asked for twice, or late: a rule comes into force once, and never over a later one.
+    await actor?.change({ kind: SECTION_RULE, rule: strict, revision: 1, by: "test" });
+    await actor?.change({ kind: SECTION_RULE, rule: strict, revision: 2, by: "test" });
+    assert.deepEqual(actor?.state.rule, DEFAULT_RULE);
+    assert.equal(actor?.state.ruleRevision, 2);
+    assert.equal(ids.length, 2, String(ids));
+    assert.equal(new Set(ids).size, 2, String(ids));
+  });
 });
 
 function admitBounce(node: TestNode, producer: number, sequence: number) {

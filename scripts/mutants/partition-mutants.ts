@@ -72,11 +72,10 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: SUPERVISOR,
-        find: "const { lastTimeMs, entries, pages } = await this.#options.recover(tasks);",
+        find: "} = await this.#options.recover(tasks);",
         replace:
-          "const recovering = this.#options.recover(tasks);\n      await Promise.all(" +
-          "tasks.map(({ state, epoch }) => this.#open(state, epoch)));\n" +
-          "      const { lastTimeMs, entries, pages } = await recovering;",
+          "} = await Promise.all(tasks.map(({ state, epoch }) => this.#open(state, epoch)))" +
+          ".then(() => this.#options.recover(tasks));",
       },
       {
         file: SUPERVISOR,
@@ -252,9 +251,19 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
   },
   {
     id: "rule-of-any-revision",
-    defect: "a rule comes into force although a later one is in force",
+    defect: "rules pile up behind a stalled log, and come into force over later ones",
     edits: [
       { file: STATE, find: "if (change.revision <= this.ruleRevision) return;", replace: "" },
+      {
+        file: "src/router/local-answers.ts",
+        find: 'for (const one of ended) if (one.status === "rejected") throw one.reason;',
+        replace: "",
+      },
+      {
+        file: "src/router/local-answers.ts",
+        find: "const ended = await Promise.allSettled(",
+        replace: "await Promise.all(",
+      },
     ],
     expects: ["I22"],
   },

@@ -23,14 +23,19 @@ export class KeyBudget {
   used = 0;
   /** Keys in flight: admitted, not yet durable. */
   pending = 0;
-  readonly #windows: IdempotencyWindow[] = [];
+  readonly #windows: Set<IdempotencyWindow> = new Set();
 
   constructor(max: number) {
     this.max = max;
   }
 
   attach(window: IdempotencyWindow): void {
-    this.#windows.push(window);
+    this.#windows.add(window);
+  }
+
+  /** Gives back what a window that is of no use any more had used. */
+  detach(window: IdempotencyWindow): void {
+    if (this.#windows.delete(window)) this.used -= window.count;
   }
 
   /** True when no further key may be admitted, after every window has forgotten what it may by `nowMs`. */
@@ -76,6 +81,12 @@ export class IdempotencyWindow {
       this.#budget.used -= oldest.count;
       this.#buckets.shift();
     }
+  }
+
+  /** The partition is not open here and will not be: its keys no longer count against the limit. */
+  discard(): void {
+    this.#budget.detach(this);
+    this.#buckets = [];
   }
 
   get count(): number {

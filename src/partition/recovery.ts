@@ -12,7 +12,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { LineageStretch } from "../model/ownership.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { isAfter, type PartitionState } from "./partition-state.ts";
-import { type ReplayTarget, replay } from "./replay.ts";
+import { type ReplayReport, type ReplayTarget, type ReplayTask, replay } from "./replay.ts";
 
 const NOWHERE: Position = { epoch: 0, incarnation: 0, sequence: 0 };
 
@@ -63,7 +63,7 @@ export async function recover(options: RecoveryOptions): Promise<RecoveryReport>
   const pages = set === null ? 0 : await restorePages(options.store, set, targets);
   for (const { state, covered } of targets.values()) state.position = covered;
   const checkpoint = set === null ? null : { timeMs: set.timeMs, ...lowest([...targets.values()]) };
-  const replayed = await replay(
+  const replayed = await replayBehindCheckpoints(
     options,
     options.tasks.map(({ state, lineage }) => ({
       target: targets.get(state.partition) as ReplayTarget,
@@ -77,6 +77,47 @@ export async function recover(options: RecoveryOptions): Promise<RecoveryReport>
     checkpoint,
     targets: [...targets.values()],
   };
+}
+
+/**
+ * `replay`, and the proof that nothing was trimmed away before it was read: a CLAIM is trimmed only behind a confirmed
+ * manifest of its epoch, so one that was not found, while no such manifest is there afterwards, was never written.
+ * Errors: those of `replay`; `checkpoint_unavailable` when a newer checkpoint came meanwhile: start over from that.
+ */
+export async function replayBehindCheckpoints(
+  options: Pick<RecoveryOptions, "store" | "log" | "hasClaims">,
+  tasks: readonly ReplayTask[],
+): Promise<ReplayReport> {
+  const before = new Map(tasks.map(({ target }) => [target.state.partition, target.covered]));
+  let report: ReplayReport;
+  try {
+    report = await replay(options, tasks);
+  } catch (error) {
+    // What is missing or out of place may just have been trimmed, behind a checkpoint that is better than ours.
+    const isDamage = error instanceof CatchallError && error.code === "log_damaged";
+    if (isDamage && options.hasClaims) await assertNoneCame(options.store, before);
+    throw error;
+  }
+  const unclaimed = new Map(
+    report.unclaimed.map(({ partition }) => [partition, before.get(partition)]),
+  );
+  if (unclaimed.size > 0) await assertNoneCame(options.store, unclaimed);
+  return report;
+}
+
+/** Throws `checkpoint_unavailable` when there is a checkpoint of a later epoch, or of a later entry, than these. */
+async function assertNoneCame(
+  store: CheckpointStore,
+  known: ReadonlyMap<number, Position | undefined>,
+): Promise<void> {
+  const set = await store.readManifests(new Set(known.keys()));
+  for (const { partition, watermark } of set?.manifests ?? []) {
+    if (!known.has(partition) || !isAfter(watermark, known.get(partition) ?? NOWHERE)) continue;
+    throw new CatchallError(
+      "checkpoint_unavailable",
+      `A checkpoint of partition ${partition} came while its log was read; it is read again`,
+    );
+  }
 }
 
 /** The history of a node that is alone: its logs one after another, each life an epoch. Seals those of earlier lives. */

@@ -37,14 +37,22 @@ export interface ReplayTarget {
 
 export interface ReplayTask {
   readonly target: ReplayTarget;
-  /** By rising epoch. */
+  /** By rising epoch, without a gap. */
   readonly stretches: readonly LineageStretch[];
+}
+
+/** A stretch in which no CLAIM was found: nothing was ever claimed in it, or its beginning was trimmed. */
+export interface UnclaimedStretch {
+  readonly partition: number;
+  readonly epoch: number;
 }
 
 export interface ReplayReport {
   readonly entries: number;
   /** Time of the youngest entry that was read, ms; 0 when none was. */
   readonly lastTimeMs: number;
+  /** To be looked at again by whoever knows the checkpoints (recovery.ts). */
+  readonly unclaimed: readonly UnclaimedStretch[];
 }
 
 export interface ReplayOptions {
@@ -71,12 +79,14 @@ export async function replay(
     target: task.target,
     stretches: task.stretches.filter((stretch) => !isCovered(stretch, task.target.covered)),
   }));
+  if (options.hasClaims) for (const queue of queues) assertNoGap(queue.target, queue.stretches);
+  const unclaimed: UnclaimedStretch[] = [];
   let entries = 0;
   let lastTimeMs = 0;
   for (;;) {
     const waiting = queues.filter((queue) => queue.stretches.length > 0);
     const first = waiting[0]?.stretches[0];
-    if (first === undefined) return { entries, lastTimeMs };
+    if (first === undefined) return { entries, lastTimeMs, unclaimed };
     const open = waiting
       .filter((queue) => queue.stretches[0]?.incarnation === first.incarnation)
       .map((queue) =>
@@ -85,8 +95,9 @@ export async function replay(
     const report = await replayLog(options.log, first.incarnation, open);
     entries += report.entries;
     lastTimeMs = Math.max(lastTimeMs, report.lastTimeMs);
-    for (const { target, stretch } of open) {
+    for (const { target, stretch, isClaimed } of open) {
       const { epoch, incarnation, endSequence } = stretch;
+      if (!isClaimed) unclaimed.push({ partition: target.state.partition, epoch });
       target.covered = { epoch, incarnation, sequence: endSequence };
     }
   }
@@ -95,6 +106,21 @@ export async function replay(
 function isCovered(stretch: LineageStretch, covered: Position): boolean {
   if (stretch.epoch !== covered.epoch) return stretch.epoch < covered.epoch;
   return stretch.endSequence <= covered.sequence;
+}
+
+/** An epoch that nobody accounts for: its checkpoint is lost, or the table was read twice with a checkpoint between. */
+function assertNoGap(target: ReplayTarget, stretches: readonly LineageStretch[]): void {
+  let { epoch } = target.covered;
+  for (const stretch of stretches) {
+    if (stretch.epoch > epoch + 1) {
+      throw new CatchallError(
+        "log_damaged",
+        `Partition ${target.state.partition} is known up to epoch ${epoch}, its history goes on ` +
+          `with epoch ${stretch.epoch}: a checkpoint is missing`,
+      );
+    }
+    epoch = stretch.epoch;
+  }
 }
 
 function openStretch(
@@ -116,15 +142,18 @@ async function replayLog(
   log: Pick<NodeLog, "read">,
   incarnation: number,
   open: readonly OpenStretch[],
-): Promise<ReplayReport> {
+): Promise<{ entries: number; lastTimeMs: number }> {
   const byPartition = new Map(open.map((one) => [one.target.state.partition, one]));
   const from = Math.min(...open.map((one) => one.from));
   const to = Math.max(...open.map((one) => one.stretch.endSequence));
   let entries = 0;
   let lastTimeMs = 0;
   if (from > to) return { entries, lastTimeMs };
+  let [firstRead, lastRead] = [0, 0];
   for await (const bytes of log.read(incarnation, from, to)) {
     const header = readEntryHeader(bytes);
+    if (entries === 0) firstRead = header.sequence;
+    lastRead = header.sequence;
     entries++;
     lastTimeMs = Math.max(lastTimeMs, header.timeMs);
     if (header.kind === ENTRY_KIND_SEAL) continue;
@@ -133,7 +162,22 @@ async function replayLog(
       if (one !== undefined) replaySection(one, bytes, section, header);
     }
   }
+  for (const one of open) assertWhole(one, firstRead, lastRead);
   return { entries, lastTimeMs };
+}
+
+/** What was read must reach from the first entry that is needed to the last. */
+function assertWhole({ stretch, from }: OpenStretch, firstRead: number, lastRead: number): void {
+  const { endSequence, incarnation } = stretch;
+  if (endSequence < Math.max(1, from)) return;
+  const isBegun = from === FIRST_KEPT || (firstRead > 0 && firstRead <= from);
+  if (isBegun && lastRead >= endSequence) return;
+  const needed = from === FIRST_KEPT ? `up to ${endSequence}` : `${from} to ${endSequence}`;
+  const found = lastRead === 0 ? "none of them" : `${firstRead} to ${lastRead}`;
+  throw new CatchallError(
+    "log_damaged",
+    `Entries ${needed} of log ${incarnation} are needed, ${found} are there`,
+  );
 }
 
 function replaySection(

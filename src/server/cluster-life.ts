@@ -19,8 +19,7 @@ import { ChangeOutbox } from "../notifications/change-outbox.ts";
 import { KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionHost } from "../partition/partition-host.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
-import { recover } from "../partition/recovery.ts";
-import { replay } from "../partition/replay.ts";
+import { recover, replayBehindCheckpoints } from "../partition/recovery.ts";
 import { ChangeBroadcast } from "../router/change-broadcast.ts";
 import { EventRouter } from "../router/event-router.ts";
 import { LocalAnswers } from "../router/local-answers.ts";
@@ -303,7 +302,7 @@ export class ClusterLife implements ClusterNode {
       createState: (partition) => factory.createState(partition),
       createActor: (state, epoch) => factory.createActor(state, epoch),
       recover: (tasks) => recover({ tasks, store, log, hasClaims: true, expected }),
-      replay: (tasks) => replay({ log, hasClaims: true }, tasks),
+      replay: (tasks) => replayBehindCheckpoints({ store, log, hasClaims: true }, tasks),
       applyRule: (change) => local.applyRuleOn(change, null),
       observer: { handoff: (result) => this.#metrics.handoff(result) },
       onFenced: (reason) => this.#end(reason),

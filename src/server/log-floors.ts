@@ -30,7 +30,9 @@ export class LogFloors {
     this.#options = options;
   }
 
+  /** The first claim of an epoch counts: what lies between it and a second one is needed as well. */
   claimed(partition: number, epoch: number, sequence: number): void {
+    if (this.#floors.get(partition)?.has(epoch) === true) return;
     this.covered(partition, epoch, sequence - 1);
   }
 

@@ -24,7 +24,7 @@ import type { PartitionActor } from "../partition/partition-actor.ts";
 import type { PartitionHost } from "../partition/partition-host.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
 import type { RecoveryReport, RecoveryTask } from "../partition/recovery.ts";
-import type { ReplayReport, ReplayTask } from "../partition/replay.ts";
+import type { ReplayReport, ReplayTarget, ReplayTask } from "../partition/replay.ts";
 import { SECTION_CLAIM, SECTION_RELEASE, SECTION_RULE } from "../partition/section-codec.ts";
 import type { RuleChange } from "../router/local-answers.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -32,8 +32,9 @@ import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { LogFloors } from "./log-floors.ts";
 
-/** A target asks for the release once a round of catching up takes no longer than this. */
-const WARM_GAP_MS = 20;
+/** A target asks for the release once a round of catching up takes no longer than this, doubled with each round. */
+const WARM_GAP_MS = 10;
+const WARM_GAP_MS_MAX = 1000;
 /** Between two rounds of a move that waits for its owner. */
 const WARM_PAUSE_MS = 50;
 /** A move that is not done by then is dropped by its target. */
@@ -103,6 +104,8 @@ type Slot =
 export class PartitionSupervisor {
   readonly #options: PartitionSupervisorOptions;
   readonly #slots: Map<number, Slot> = new Map();
+  /** Those that could not be opened with others. */
+  readonly #openSingly: Set<number> = new Set();
   /** Epoch of the last claim that was handed to the commit, by partition. */
   readonly #claimed: Map<number, number> = new Map();
   #stopListening: () => void = () => undefined;
@@ -150,7 +153,11 @@ export class PartitionSupervisor {
         this.#lookAtForeign(partition, assignment);
       }
     }
-    if (due.length > 0) void this.#openAll(due, table);
+    const together = due.filter((partition) => !this.#openSingly.has(partition));
+    if (together.length > 0) void this.#openAll(together, table);
+    for (const partition of due) {
+      if (this.#openSingly.has(partition)) void this.#openAll([partition], table);
+    }
     this.#keepRule(table);
   }
 
@@ -175,6 +182,8 @@ export class PartitionSupervisor {
   /** A checkpoint is durable: the table may forget the lineage behind it, the log what nobody needs. */
   async confirmed(checkpoint: ConfirmedCheckpoint): Promise<void> {
     const { self, table, floors } = this.#options;
+    // A life that ended trims nothing: its log is its successors' now.
+    if (this.#isEnded) return;
     const covered = checkpoint.manifests.map(({ partition, watermark }) => {
       floors.covered(partition, watermark.epoch, watermark.sequence);
       return { partition, from: self, epoch: watermark.epoch };
@@ -185,7 +194,7 @@ export class PartitionSupervisor {
       await table.change((current) => clearLineage(current, covered));
     }
     const newest = table.current()?.table ?? now;
-    await floors.trim(newest, checkpoint);
+    if (!this.#isEnded) await floors.trim(newest, checkpoint);
   }
 
   #isDueToOpen(partition: number, assignment: PartitionAssignment): boolean {
@@ -207,6 +216,7 @@ export class PartitionSupervisor {
       const isMoving = assignment.moveTo === this.#options.self && assignment.owner !== NOBODY;
       if (isMoving) void this.#warm(partition, assignment);
     } else if (slot.kind === "released") {
+      slot.state.window.discard();
       this.#slots.delete(partition);
     } else if (slot.kind === "open" && assignment.epoch > slot.epoch) {
       this.#options.onFenced(`Partition ${partition} was given to incarnation ${assignment.owner}`);
@@ -222,7 +232,10 @@ export class PartitionSupervisor {
       return { state, lineage: [...lineage, ...own], epoch };
     });
     try {
-      const { lastTimeMs, entries, pages } = await this.#options.recover(tasks);
+      const { lastTimeMs, entries, pages, targets } = await this.#options.recover(tasks);
+      for (const [index, target] of targets.entries()) {
+        assertKnown(target, (tasks[index] as { epoch: number }).epoch);
+      }
       this.#options.commit.raiseTime(lastTimeMs);
       // All of them end before any is tried again: a second actor beside one that opens late would know too little.
       const opened = await Promise.allSettled(
@@ -233,6 +246,9 @@ export class PartitionSupervisor {
       const count = partitions.length;
       this.#options.logger.info({ partitions: count, entries, pages }, "Partitions opened");
     } catch (error) {
+      for (const { state } of tasks) {
+        if (this.#options.host.actorAt(state.partition)?.state !== state) state.window.discard();
+      }
       this.#openFailed(partitions, error);
     }
   }
@@ -256,6 +272,7 @@ export class PartitionSupervisor {
     }
     if (this.#isEnded) return;
     this.#slots.set(partition, { kind: "open", epoch, actor });
+    this.#openSingly.delete(partition);
     host.open(actor);
   }
 
@@ -269,6 +286,8 @@ export class PartitionSupervisor {
   #openFailed(partitions: readonly number[], error: unknown): void {
     if (this.#isEnded) return;
     this.openFailure = error instanceof Error ? error.message : String(error);
+    // One that is damaged must not keep the others closed.
+    for (const partition of partitions) this.#openSingly.add(partition);
     const count = partitions.length;
     this.#options.logger.error({ err: error, partitions: count }, "Partitions could not be opened");
     this.#options.timers.after(OPEN_RETRY_MS, () => {
@@ -283,11 +302,16 @@ export class PartitionSupervisor {
     const { epoch, owner } = assignment;
     this.#slots.set(partition, { kind: "warming", epoch });
     const deadlineMs = this.#options.clock.monotonicMs() + WARM_MS_MAX;
+    const state = this.#options.createState(partition);
     try {
-      const isOpen = await this.#moveHere(partition, assignment, deadlineMs);
+      const isOpen = await this.#moveHere(state, assignment, deadlineMs);
       this.#options.observer.handoff(isOpen ? "done" : "dropped");
-      if (!isOpen) this.#slots.delete(partition);
+      if (!isOpen) {
+        state.window.discard();
+        this.#slots.delete(partition);
+      }
     } catch (error) {
+      state.window.discard();
       if (this.#isEnded) return;
       this.#options.observer.handoff("failed");
       this.#options.logger.warn(
@@ -305,15 +329,17 @@ export class PartitionSupervisor {
 
   /** Resolves to false when the table wants something else by now. */
   async #moveHere(
-    partition: number,
+    state: PartitionState,
     { owner, epoch, lineage }: PartitionAssignment,
     deadlineMs: number,
   ): Promise<boolean> {
-    const { self, clock, commit, peers, table, createState, recover, replay } = this.#options;
-    const state = createState(partition);
+    const { self, clock, commit, peers, table, recover, replay } = this.#options;
+    const { partition } = state;
     const recovered = await recover([{ state, lineage }]);
     const target = recovered.targets[0];
     if (target === undefined) throw new CatchallError("internal");
+    assertKnown(target, epoch);
+    let gapMs = WARM_GAP_MS;
     let lastTimeMs = recovered.lastTimeMs;
     let now = this.#assignmentOf(partition);
     while (now?.owner === owner && now.epoch === epoch && now.moveTo === self) {
@@ -323,7 +349,9 @@ export class PartitionSupervisor {
       const stretches = [{ epoch, incarnation: owner, endSequence }];
       const round = await replay([{ target, stretches }]);
       lastTimeMs = Math.max(lastTimeMs, round.lastTimeMs);
-      if (clock.monotonicMs() - startedMs <= WARM_GAP_MS) {
+      // A log that answers slowly is never closer: then the pause is as long as one round takes.
+      gapMs = Math.min(2 * gapMs, WARM_GAP_MS_MAX);
+      if (clock.monotonicMs() - startedMs <= gapMs) {
         await peers.askRelease(owner, { partition, epoch, to: self }).catch(() => this.#pause());
       }
       await table.refresh();
@@ -331,6 +359,7 @@ export class PartitionSupervisor {
     }
     if (now?.owner !== self || this.#isEnded) return false;
     const rest = await replay([{ target, stretches: now.lineage }]);
+    assertKnown(target, now.epoch);
     commit.raiseTime(Math.max(lastTimeMs, rest.lastTimeMs));
     await this.#open(state, now.epoch);
     return true;
@@ -408,4 +437,14 @@ export class PartitionSupervisor {
 
 function isBehind(actor: PartitionActor, table: ControlTable): boolean {
   return actor.state.ruleRevision < table.ruleRevision;
+}
+
+/** Every epoch before this one must be accounted for; else its checkpoint is lost, and counts with it. */
+function assertKnown({ state, covered }: ReplayTarget, epoch: number): void {
+  if (covered.epoch >= epoch - 1) return;
+  throw new CatchallError(
+    "checkpoint_damaged",
+    `Partition ${state.partition} is known up to epoch ${covered.epoch}, it is in epoch ${epoch}: ` +
+      "a checkpoint is missing",
+  );
 }

@@ -22,6 +22,9 @@ export interface MachineClock {
   readonly monotonicStartMs: number;
 }
 
+/** Longer than any lease. */
+const SUSPENSION_ECHO_MS = 60_000;
+
 export class SimMachine {
   readonly index: number;
   readonly world: SimWorld;
@@ -31,6 +34,7 @@ export class SimMachine {
   #wallOffsetMs: number;
   #suspendedMs = 0;
   #suspendedSinceMs: number | null = null;
+  #resumedMs: number = Number.NEGATIVE_INFINITY;
   #isFrozen = false;
   #postponed: (() => unknown)[] = [];
   #lives = 0;
@@ -85,6 +89,7 @@ export class SimMachine {
     if (this.#suspendedSinceMs !== null) {
       this.#suspendedMs += this.world.nowMs - this.#suspendedSinceMs;
       this.#suspendedSinceMs = null;
+      this.#resumedMs = this.world.nowMs;
     }
     this.#isFrozen = false;
     this.world.trace("resume", this.index, this.#postponed.length);
@@ -93,7 +98,14 @@ export class SimMachine {
     for (const work of postponed) this.world.after(0, work);
   }
 
+  /**
+   * Not back in the course of a suspension: with both clocks wrong at once nothing in the machine can tell that time has
+   * passed, and what its reads are worth then is outside what we promise (ARCHITECTURE.md, failure model).
+   */
   jumpWall(byMs: number): void {
+    const isNearSuspension =
+      this.#suspendedSinceMs !== null || this.world.nowMs - this.#resumedMs < SUSPENSION_ECHO_MS;
+    if (byMs < 0 && isNearSuspension) return;
     this.#wallOffsetMs += byMs;
     this.world.trace("wall jump", this.index, Math.round(byMs));
   }

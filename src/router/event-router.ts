@@ -1,5 +1,5 @@
 /**
- * Events on their way to their partition: count into the open sub-batch, flush when no more come (flush-pacer.ts), one
+ * Events on their way to their partition: count into the open sub-batch, flush at the end of the tick, one
  * sub-batch a partition in flight, the next after that has settled.
  * Invariant: at most `pendingEventsMax` events wait; over it an event is refused, with effect none.
  */
@@ -11,7 +11,6 @@ import { hashKey128 } from "../model/key-hash.ts";
 import { partitionOf } from "../model/partition-id.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { ForwardBatch } from "./flight.ts";
-import { FlushPacer } from "./flush-pacer.ts";
 import type { EventReply } from "./ingress.ts";
 import { OpenBatch } from "./open-batch.ts";
 
@@ -59,11 +58,11 @@ export class EventRouter {
   #sweeps = 0;
   #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
-  readonly #pacer: FlushPacer;
+  #isFlushDue = false;
+  readonly #flush = (): void => this.#flushDirty();
 
   constructor(options: EventRouterOptions) {
     this.#options = options;
-    this.#pacer = new FlushPacer(options.timers, () => this.#flushDirty());
     for (let partition = 0; partition < options.partitions; partition++) {
       const lane: Lane = {
         partition,
@@ -96,7 +95,6 @@ export class EventRouter {
       return;
     }
     this.pendingEvents++;
-    this.#pacer.submitted++;
     const lane = this.#lanes[partitionOf(domain.hash, this.#options.partitions)] as Lane;
     const batch = lane.open;
     if (batch.eventCount === 0) batch.openedSweep = this.#sweeps;
@@ -121,10 +119,13 @@ export class EventRouter {
     lane.isDirty = true;
     this.#dirty.push(lane);
     this.#armSweep();
-    this.#pacer.arm();
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    this.#options.timers.soon(this.#flush);
   }
 
   #flushDirty(): void {
+    this.#isFlushDue = false;
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const lane of dirty) {

@@ -319,13 +319,9 @@ export class Coordinator {
     const isSuspect = this.#detector.isSuspect(incarnation, clock.monotonicMs(), own.health());
     if (observed === null || !isSuspect || !own.isValid()) return false;
     const last = this.#seen.get(incarnation)?.lease ?? null;
-    const record: LeaseRecord = {
-      incarnation,
-      nodeId,
-      state: "dead",
-      renewal: last?.renewal ?? 0,
-      ttlMs: observed.ttlMs,
-    };
+    const { ttlMs } = observed;
+    const renewal = last?.renewal ?? 0;
+    const record: LeaseRecord = { incarnation, nodeId, state: "dead", renewal, ttlMs };
     // Safety: on the very revision that was silent for so long, or on there being none. A renewal in between, or the
     // making of a lease that was absent, refuses this. After an unknown outcome the next round reads what is there.
     const expectedRevision = this.#absent.has(incarnation) ? 0 : observed.revision;

@@ -280,8 +280,9 @@ export class LocalCluster {
       throw new Error(`${child.name} is not running`);
     }
     await action();
-    this.#options.say(`${command} ${child.name}: ${child.state}`);
-    return `${child.name}: ${child.state}`;
+    const done = `${command} ${child.name}: done, now ${child.state}`;
+    this.#options.say(done);
+    return done;
   }
 
   async #stopInOrder(): Promise<void> {

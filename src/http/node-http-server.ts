@@ -69,7 +69,13 @@ class NodeHttpServer implements HttpServer {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.server.once("error", (cause) => {
-        reject(new CatchallError("conflict", `Can't listen on "${host}:${port}"`, { cause }));
+        reject(
+          new CatchallError(
+            "conflict",
+            `Can't listen on "${host}:${port}": another process does; take another --port`,
+            { cause },
+          ),
+        );
       });
       this.server.listen({ host, port, exclusive: true, backlog: 1024 }, () => {
         this.server.on("error", this.options.onError);

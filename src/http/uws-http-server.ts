@@ -79,7 +79,12 @@ class UwsHttpServer implements HttpServer {
       const exclusive = this.uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
       this.app.listen(host, port, exclusive, (socket) => {
         if (socket === false) {
-          reject(new CatchallError("conflict", `Can't listen on "${host}:${port}"`));
+          reject(
+            new CatchallError(
+              "conflict",
+              `Can't listen on "${host}:${port}": another process does; take another --port`,
+            ),
+          );
           return;
         }
         this.listenSocket = socket;

@@ -288,7 +288,12 @@ describe("Answers of a node", () => {
       await send(tokenPort, { method: "GET", path: "/domains/stats" });
     }
     for (const route of ROUTES) {
-      const answer = await send(tokenPort, { method: route.method, path: pathOf(route) });
+      const ask = { method: route.method, path: pathOf(route) };
+      let answer = await send(tokenPort, ask);
+      // One failure a second is forgiven, and a slow machine takes seconds for all routes.
+      for (let tries = 0; answer.status === 401 && tries < 10; tries++) {
+        answer = await send(tokenPort, ask);
+      }
       assert.equal(answer.status, route.role === "open" ? 200 : 429);
       check(route, answer);
     }

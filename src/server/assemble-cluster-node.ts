@@ -8,6 +8,8 @@ import { CatchallError } from "../model/errors.ts";
 import { ClusterLife } from "./cluster-life.ts";
 import type { ClusterHooks, ClusterNode, ClusterPorts, ClusterSettings } from "./cluster-node.ts";
 
+export type { ClusterHooks, ClusterPorts, ClusterSettings };
+
 /** Starts a life. Errors: those of `Membership.join`; `conflict` when another process runs under this node id. */
 export async function startClusterNode(
   ports: ClusterPorts,

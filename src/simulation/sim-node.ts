@@ -4,55 +4,15 @@
  * Invariant: after a crash nothing of that life is called any more.
  */
 
-import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
-import type { ControlStore } from "../control-plane/control-store.ts";
 import { CatchallError } from "../model/errors.ts";
-import type { Rule } from "../model/status.ts";
-import type { ChangeSink } from "../notifications/change-outbox.ts";
 import type { Ingress } from "../router/ingress.ts";
-import type { Clock } from "../runtime/clock.ts";
-import type { Logger } from "../runtime/logger.ts";
-import type { Metrics } from "../runtime/metrics.ts";
-import type { Random } from "../runtime/random.ts";
-import type { Timers } from "../runtime/timers.ts";
-import type { Transport } from "../transport/transport.ts";
-import type { NodeLog } from "../wal/node-log.ts";
+import type {
+  ClusterHooks,
+  ClusterPorts,
+  ClusterSettings,
+} from "../server/assemble-cluster-node.ts";
 import type { SimLife, SimMachine } from "./sim-life.ts";
 import type { SimWorld } from "./sim-world.ts";
-
-export interface ClusterPorts {
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly log: NodeLog;
-  readonly control: ControlStore;
-  readonly checkpoints: CheckpointStore;
-  readonly connect: (incarnation: number) => Transport;
-  readonly changeSinks: readonly ChangeSink[];
-}
-
-export interface ClusterSettings {
-  readonly nodeId: string;
-  readonly clusterName: string;
-  readonly partitions: number;
-  readonly initialRule: Rule;
-  readonly leaseTtlMs: number;
-  readonly expectNodes: number;
-  readonly autoRebalance: boolean;
-  readonly idempotencyWindowMs: number;
-  readonly idempotencyKeysMax: number;
-  readonly checkpointIntervalMs: number;
-  readonly logRetentionMs: number;
-  readonly pendingEventsMax: number;
-  readonly log: { readonly kind: string; readonly synced: boolean };
-}
-
-export interface ClusterHooks {
-  /** Fenced or found dead: the outer loop starts a new incarnation. */
-  readonly onEnded: (reason: string) => void;
-}
 
 /** What clients and operators ask of a node here. */
 export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebalance" | "drain"> &

@@ -6,6 +6,7 @@
 
 import { DEFAULT_RULE } from "../model/status.ts";
 import { type Logger, SILENT_LOGGER } from "../runtime/logger.ts";
+import type { ClusterPorts, ClusterSettings } from "../server/assemble-cluster-node.ts";
 import { LogChecker } from "./checkers/log-checker.ts";
 import { OpenChecker } from "./checkers/open-checker.ts";
 import { ReplayChecker } from "./checkers/replay-checker.ts";
@@ -18,7 +19,7 @@ import { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import { SimControlStore } from "./sim-control-store.ts";
 import { type SimLife, SimMachine } from "./sim-life.ts";
 import { SimMetrics } from "./sim-metrics.ts";
-import { type ClusterPorts, type ClusterSettings, SimNode, type StartNode } from "./sim-node.ts";
+import { SimNode, type StartNode } from "./sim-node.ts";
 import { SimNodeLogs } from "./sim-node-logs.ts";
 import { SimNetwork } from "./sim-transport.ts";
 import { type Drain, type SimFailure, SimWorld } from "./sim-world.ts";

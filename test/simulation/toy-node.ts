@@ -39,12 +39,10 @@ import {
 import { COMMITTED, type DomainStatus, REPLAYED } from "../../src/router/ingress.ts";
 import type {
   ClusterHooks,
-  ClusterNode,
   ClusterPorts,
   ClusterSettings,
-  SimIngress,
-  StartNode,
-} from "../../src/simulation/sim-node.ts";
+} from "../../src/server/assemble-cluster-node.ts";
+import type { ClusterNode, SimIngress, StartNode } from "../../src/simulation/sim-node.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { chainSeed, ENTRY_HEADER_BYTES, sealEnvelope } from "../../src/wal/entry-codec.ts";
 

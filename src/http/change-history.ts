@@ -5,7 +5,7 @@
  * of another life or another node. Never more than `changesMax` are kept.
  */
 
-import type { StatusChange } from "../router/ingress.ts";
+import type { StatusChange } from "../model/status-change.ts";
 
 export class ChangeHistory {
   /** The id of the change before the oldest kept; at first one that stands for "before all". */

@@ -5,7 +5,8 @@
  * where it was, or is told that it missed something), and can hold back neither the node nor other streams.
  */
 
-import type { Ingress, StatusChange } from "../router/ingress.ts";
+import type { StatusChange } from "../model/status-change.ts";
+import type { Ingress } from "../router/ingress.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
 import type { ChangeHistory } from "./change-history.ts";
 import type { HttpStream } from "./http-server.ts";

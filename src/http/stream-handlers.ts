@@ -6,7 +6,7 @@
 
 import { queryParameter, statusParameter } from "../api/messages.ts";
 import { DomainParser } from "../model/domain-name.ts";
-import type { StatusChange } from "../router/ingress.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import { parseDomain } from "./domain-handlers.ts";
 import type { Exchange, ExchangeContext, ExchangeHandler } from "./exchange.ts";
 import type { HttpHeaders } from "./http-server.ts";

@@ -11,9 +11,9 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
-import type { StatusChange } from "./status-change.ts";
 
 /** Changes that wait for one sink: about 60 MB. */
 export const CHANGES_WAITING_MAX = 200_000;

@@ -9,9 +9,10 @@
  */
 
 import type { Collection, Document } from "mongodb";
+import type { StatusChange } from "../model/status-change.ts";
 import { isDuplicateKey, type MongoConnection } from "../runtime/mongo-connection.ts";
 import type { ChangeSink } from "./change-outbox.ts";
-import { orderOf, type StatusChange } from "./status-change.ts";
+import { orderOf } from "./status-change.ts";
 
 /** Two first writes of one document meet once; then it is there. */
 const DUPLICATE_TRIES_MAX = 3;

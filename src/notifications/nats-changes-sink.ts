@@ -8,9 +8,9 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import { failureOf, type NatsRequests, natsHeaders } from "../runtime/nats-requests.ts";
 import type { ChangeSink } from "./change-outbox.ts";
-import type { StatusChange } from "./status-change.ts";
 
 const DAY_NS: number = 24 * 3600 * 1e9;
 /** Defaults of the stream; whoever made the stream with others before keeps those. */

@@ -1,23 +1,7 @@
-/**
- * A status change as the outside hears of it. The same change, found again on replay, has the same id, so that whoever
- * has seen an id may drop its repeat. Pure values.
- */
+/** The order of status changes, as their ids tell it. */
 
 import { CatchallError } from "../model/errors.ts";
-import type { StatusName } from "../model/status.ts";
-
-export interface StatusChange {
-  /** "epoch-incarnation-sequence-partition-index"; the last is "revision-domain" for a change made by a new rule. */
-  readonly id: string;
-  readonly domain: string;
-  readonly from: StatusName;
-  readonly to: StatusName;
-  /** Counts right after the change. */
-  readonly delivered: number;
-  readonly bounced: number;
-  /** ISO 8601, the time of the entry that made it. */
-  readonly at: string;
-}
+import type { StatusChange } from "../model/status-change.ts";
 
 const ID = /^(\d{1,16})-(\d{1,16})-(\d{1,16})-\d{1,16}-(?:(\d{1,16})|[a-z0-9_.-]{1,253})$/;
 

@@ -5,6 +5,7 @@
  * Invariant: the queue and the window are bounded; a burst over the queue is dropped and logged, never held.
  */
 
+import type { StatusChange } from "../model/status-change.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
 import {
@@ -13,7 +14,6 @@ import {
   FRAME_NOTICE,
   openFrame,
 } from "../transport/message-codec.ts";
-import type { StatusChange } from "./ingress.ts";
 import type { PeerLink } from "./peer-link.ts";
 import { arrayOf, parseStatusChange } from "./peer-messages.ts";
 

@@ -8,6 +8,7 @@ import type { CatchallError } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
 import type { ImportChunk } from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
+import type { StatusChange } from "../model/status-change.ts";
 
 /** Outcome of one submitted event: counted now, counted before under the same id, or an error. */
 export const COMMITTED = 0;
@@ -71,17 +72,6 @@ export interface RuleReport {
   readonly rule: Rule;
   readonly transitions: readonly Transition[];
   readonly domainsChanged: number;
-}
-
-export interface StatusChange {
-  /** Unique and deterministic: "epoch-incarnation-sequence-partition-index". */
-  readonly id: string;
-  readonly domain: string;
-  readonly from: StatusName;
-  readonly to: StatusName;
-  readonly delivered: number;
-  readonly bounced: number;
-  readonly at: string;
 }
 
 export interface ClusterView {

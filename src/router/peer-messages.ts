@@ -6,11 +6,11 @@ import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { type ImportChunk, readImportChunk } from "../model/import-chunk.ts";
 import { PAGES } from "../model/partition-id.ts";
 import { type Rule, STATUS_NAMES, type StatusName } from "../model/status.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import type { DomainReading, HostTotals, ListingPlace } from "../partition/partition-host.ts";
 import type { Override } from "../partition/partition-state.ts";
 import { decodeChange, SECTION_OVERRIDE, SECTION_RESET } from "../partition/section-codec.ts";
 import { damagedFrame, isCount, isObject } from "../transport/message-codec.ts";
-import type { StatusChange } from "./ingress.ts";
 import type { RuleChange } from "./local-answers.ts";
 import type { DomainChange } from "./owner-answers.ts";
 

@@ -17,6 +17,7 @@ import {
   type StatusCode,
   type StatusName,
 } from "../model/status.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import type { HostTotals, PartitionHost } from "../partition/partition-host.ts";
 import type { StateChange } from "../partition/partition-state.ts";
 import { SECTION_OVERRIDE, SECTION_RESET } from "../partition/section-codec.ts";
@@ -39,7 +40,6 @@ import type {
   RebalanceProgress,
   RuleReport,
   Stats,
-  StatusChange,
   Totals,
 } from "./ingress.ts";
 import { decodeCursor, encodeCursor } from "./listing-cursor.ts";

@@ -9,12 +9,10 @@ import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import { Checkpointer } from "../checkpoint/checkpointer.ts";
 import { LogTrimmer } from "../checkpoint/log-trimmer.ts";
 import { GroupCommit } from "../commit/group-commit.ts";
-import { CounterTable } from "../counters/counter-table.ts";
 import type { Rule } from "../model/status.ts";
-import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
-import { PartitionActor } from "../partition/partition-actor.ts";
+import { KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionHost } from "../partition/partition-host.ts";
-import { PartitionState, type StateChange } from "../partition/partition-state.ts";
+import type { PartitionState, StateChange } from "../partition/partition-state.ts";
 import { lineageOfLogs, type RecoveryReport, recover } from "../partition/recovery.ts";
 import { EventRouter } from "../router/event-router.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
@@ -32,6 +30,7 @@ import { chainSeed } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { checkpointIdentity, checkpointSource } from "./checkpoint-source.ts";
 import { NodeMetrics } from "./node-metrics.ts";
+import { PartitionFactory } from "./partition-factory.ts";
 import type { ServiceGate } from "./service-gate.ts";
 
 export interface NodePorts {
@@ -86,24 +85,26 @@ export async function assembleNode(
   const metrics = new NodeMetrics(ports.metrics);
   const keyBudget = new KeyBudget(settings.idempotencyKeysMax);
   let announce: (change: StateChange) => void = () => undefined;
-  const states = createStates(ports, settings, keyBudget, (change) => announce(change));
+  const factory = new PartitionFactory({
+    partitions: settings.partitions,
+    idempotencyWindowMs: settings.idempotencyWindowMs,
+    keyBudget,
+    random: ports.random,
+    eventCounters: metrics.eventCounters(),
+    initialRule: () => settings.initialRule,
+    refusal: () => hooks.gate.refusal(),
+    onChange: (change) => announce(change),
+  });
+  const states = Array.from({ length: settings.partitions }, (_, partition) =>
+    factory.createState(partition),
+  );
   const recovery = await recoverStates(ports, settings, states);
-  const eventCounters = metrics.eventCounters();
-  for (const state of states) state.eventCounters = eventCounters;
   await ports.log.create(settings.incarnation);
   const commit = createCommit(ports, settings, hooks, metrics, recovery);
-  const actors = states.map(
-    (state) =>
-      new PartitionActor({
-        state,
-        epoch: settings.incarnation,
-        commit,
-        keyBudget,
-        refusal: () => hooks.gate.refusal(),
-      }),
-  );
   const host = new PartitionHost(settings.partitions, ports.timers);
-  for (const actor of actors) host.open(actor);
+  for (const state of states) {
+    host.open(factory.createActor(state, settings.incarnation, commit));
+  }
   const checkpointer = createCheckpointer(ports, settings, { states, commit, metrics, recovery });
   const control = hooks.createControl({ host, checkpointer: () => checkpointer });
   const router = createRouter(ports, settings, hooks, { host, control, metrics });
@@ -119,24 +120,6 @@ export async function assembleNode(
     partitionStates: () => new Map([["open", host.actors.length]]),
   });
   return { router, host, commit, checkpointer, recovery };
-}
-
-function createStates(
-  ports: NodePorts,
-  settings: NodeSettings,
-  keyBudget: KeyBudget,
-  onChange: (change: StateChange) => void,
-): PartitionState[] {
-  const seed = [ports.random.uint32(), ports.random.uint32()] as const;
-  return Array.from({ length: settings.partitions }, (_, partition) => {
-    return new PartitionState({
-      partition,
-      table: new CounterTable({ partition, partitions: settings.partitions, seed }),
-      window: new IdempotencyWindow(settings.idempotencyWindowMs, keyBudget),
-      rule: settings.initialRule,
-      onChange,
-    });
-  });
 }
 
 async function recoverStates(

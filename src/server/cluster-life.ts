@@ -38,7 +38,7 @@ import { readinessOf } from "./cluster-readiness.ts";
 import { LogFloors } from "./log-floors.ts";
 import { NodeMetrics } from "./node-metrics.ts";
 import { PartitionFactory } from "./partition-factory.ts";
-import { PartitionSupervisor, type TableSource } from "./partition-supervisor.ts";
+import { PartitionSupervisor } from "./partition-supervisor.ts";
 import { ServiceGate } from "./service-gate.ts";
 import { TableOwnership } from "./table-ownership.ts";
 
@@ -282,7 +282,7 @@ export class ClusterLife implements ClusterNode {
     const committedSequence = () => commit.sequence;
     const wallMs = () => clock.wallMs();
     const factory = new PartitionFactory({
-      ...{ partitions, idempotencyWindowMs, commit, random, keyBudget: this.#keyBudget },
+      ...{ partitions, idempotencyWindowMs, random, keyBudget: this.#keyBudget },
       eventCounters: this.#metrics.eventCounters(),
       initialRule: () => keeper.current()?.table.initialRule ?? settings.initialRule,
       refusal: () => this.#refusal(),
@@ -297,10 +297,10 @@ export class ClusterLife implements ClusterNode {
     const expected = checkpointIdentity(partitions);
     return new PartitionSupervisor({
       ...{ self, host, commit, clock, timers, logger, peers: this.#peers },
-      table: tableSource(keeper),
+      table: keeper,
       floors: new LogFloors({ self, log, logRetentionMs, committedSequence, wallMs }),
       createState: (partition) => factory.createState(partition),
-      createActor: (state, epoch) => factory.createActor(state, epoch),
+      createActor: (state, epoch) => factory.createActor(state, epoch, commit),
       recover: (tasks) => recover({ tasks, store, log, hasClaims: true, expected }),
       replay: (tasks) => replayBehindCheckpoints({ store, log, hasClaims: true }, tasks),
       applyRule: (change) => local.applyRuleOn(change, null),
@@ -340,7 +340,7 @@ export class ClusterLife implements ClusterNode {
     const { clusterName, log } = settings;
     return new ClusterControl({
       ...{ self: this.incarnation, clusterName, log, clock, random },
-      table: tableSource(keeper),
+      table: keeper,
       peers: {
         nodeView: (incarnation) => this.#peers.nodeView(incarnation),
         applyRule: (change) => this.#requests.applyRule(change),
@@ -405,9 +405,11 @@ export class ClusterLife implements ClusterNode {
 
   #registerMetrics(): void {
     const { ports, keeper, joined } = this.#options;
-    const { host, checkpointer } = { host: this.#host, checkpointer: this.checkpointer };
     this.#metrics.register({
-      ...{ host, checkpointer, keyBudget: this.#keyBudget, commit: this.#commit },
+      host: this.#host,
+      checkpointer: this.checkpointer,
+      keyBudget: this.#keyBudget,
+      commit: this.#commit,
       clock: ports.clock,
       leaseRemainingMs: () => joined.lease.remainingMs(),
       epoch: () => keeper.current()?.revision ?? 0,
@@ -431,13 +433,4 @@ export class ClusterLife implements ClusterNode {
       logSizeBytes: ports.log.sizeBytes,
     };
   }
-}
-
-function tableSource(keeper: TableKeeper): TableSource {
-  return {
-    current: () => keeper.current(),
-    change: (change) => keeper.change(change),
-    refresh: () => keeper.refresh(),
-    onChange: (listener) => keeper.onChange(listener),
-  };
 }

@@ -17,7 +17,6 @@ export interface PartitionFactoryOptions {
   readonly partitions: number;
   readonly idempotencyWindowMs: number;
   readonly keyBudget: KeyBudget;
-  readonly commit: GroupCommit;
   readonly random: Random;
   readonly eventCounters: readonly [EventCounter, EventCounter];
   /** The rule of a partition that has never seen a rule change. */
@@ -48,8 +47,8 @@ export class PartitionFactory {
     });
   }
 
-  createActor(state: PartitionState, epoch: number): PartitionActor {
-    const { commit, keyBudget, refusal, eventCounters } = this.#options;
+  createActor(state: PartitionState, epoch: number, commit: GroupCommit): PartitionActor {
+    const { keyBudget, refusal, eventCounters } = this.#options;
     // Only from here on: what a replay applies was counted by those who took it in.
     state.eventCounters = eventCounters;
     return new PartitionActor({ state, epoch, commit, keyBudget, refusal });

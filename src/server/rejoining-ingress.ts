@@ -8,6 +8,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
 import type { ImportChunk } from "../model/import-chunk.ts";
 import type { Rule, StatusName } from "../model/status.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import type {
   ClusterView,
   DomainLocation,
@@ -21,7 +22,6 @@ import type {
   RebalanceProgress,
   RuleReport,
   Stats,
-  StatusChange,
 } from "../router/ingress.ts";
 
 export class RejoiningIngress implements Ingress {

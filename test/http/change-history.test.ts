@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ChangeHistory } from "../../src/http/change-history.ts";
-import type { StatusChange } from "../../src/router/ingress.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 
 function change(number: number): StatusChange {
   return {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CatchallError } from "../../src/model/errors.ts";
 import type { StatusName } from "../../src/model/status.ts";
-import type { StatusChange } from "../../src/router/ingress.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import { openFixture } from "../support/http-fixture.ts";
 
 const change = (

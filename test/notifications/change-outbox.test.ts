@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import {
   CHANGES_PER_STORE_MAX,
   ChangeOutbox,
   type ChangeSink,
   FLUSH_TIMEOUT_MS,
 } from "../../src/notifications/change-outbox.ts";
-import type { StatusChange } from "../../src/notifications/status-change.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { VirtualTimers } from "../support/virtual-timers.ts";
 import { changeOf } from "./changes.ts";

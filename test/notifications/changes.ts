@@ -1,5 +1,5 @@
 /** Status changes for tests. */
-import type { StatusChange } from "../../src/notifications/status-change.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 
 /** The change number `index` of entry `sequence`. */
 export function changeOf(

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { CatchallError } from "../../src/model/errors.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import {
   CHANGES_AGE_DAYS_MAX,
   CHANGES_BYTES_MAX,
   NatsChangesSink,
 } from "../../src/notifications/nats-changes-sink.ts";
-import type { StatusChange } from "../../src/notifications/status-change.ts";
 import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
 import { changeOf } from "./changes.ts";

@@ -47,7 +47,7 @@ class Owner {
       observer: { appended: () => undefined, logFailed: assert.fail },
     });
     this.factory = new PartitionFactory({
-      ...{ partitions: PARTITIONS, idempotencyWindowMs: 600_000, commit: this.commit, random },
+      ...{ partitions: PARTITIONS, idempotencyWindowMs: 600_000, random },
       keyBudget: new KeyBudget(1000),
       eventCounters: [{ value: 0 }, { value: 0 }],
       initialRule: () => DEFAULT_RULE,
@@ -80,7 +80,7 @@ class Owner {
     await this.log.create(SELF);
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const state = this.factory.createState(partition);
-      const actor = this.factory.createActor(state, EPOCH);
+      const actor = this.factory.createActor(state, EPOCH, this.commit);
       const sequence = await appendMark(this.commit, state, EPOCH, SECTION_CLAIM);
       this.floors.claimed(partition, EPOCH, sequence);
       this.actors.push(actor);

@@ -4,13 +4,13 @@ import { describe, it } from "node:test";
 import type { DomainName } from "../../src/model/domain-name.ts";
 import { BOUNCED, DELIVERED } from "../../src/model/event.ts";
 import { DEFAULT_RULE, type Rule } from "../../src/model/status.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import { RuleSweep } from "../../src/partition/rule-sweep.ts";
 import {
   SECTION_OVERRIDE,
   SECTION_RESET,
   SECTION_RULE,
 } from "../../src/partition/section-codec.ts";
-import type { StatusChange } from "../../src/router/ingress.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 
 const DOMAINS = 3000;

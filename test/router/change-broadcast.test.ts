@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import {
   CHANGE_IDS_MIN,
   CHANGES_QUEUED_MAX,
   ChangeBroadcast,
 } from "../../src/router/change-broadcast.ts";
-import type { StatusChange } from "../../src/router/ingress.ts";
 import { PeerLink } from "../../src/router/peer-link.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { FRAME_BYTES_MAX, type Transport } from "../../src/transport/transport.ts";

@@ -5,7 +5,8 @@ import { CatchallError } from "../../src/model/errors.ts";
 import { BOUNCED, DELIVERED } from "../../src/model/event.ts";
 import type { ImportChunk } from "../../src/model/import-chunk.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
-import { COMMITTED, REPLAYED, type StatusChange } from "../../src/router/ingress.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
+import { COMMITTED, REPLAYED } from "../../src/router/ingress.ts";
 import { FRAME_BYTES_MAX } from "../../src/transport/transport.ts";
 import { PeerNodes } from "../support/peer-nodes.ts";
 

@@ -3,12 +3,8 @@ import { describe, it } from "node:test";
 import type { DomainName } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { BOUNCED, DELIVERED, type EventKind } from "../../src/model/event.ts";
-import {
-  COMMITTED,
-  type EventOutcome,
-  REPLAYED,
-  type StatusChange,
-} from "../../src/router/ingress.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
+import { COMMITTED, type EventOutcome, REPLAYED } from "../../src/router/ingress.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 
 function codeOf(outcome: EventOutcome): string {

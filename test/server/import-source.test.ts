@@ -13,12 +13,12 @@ import {
 } from "../../src/model/import-chunk.ts";
 import { PAGES, pageOf } from "../../src/model/partition-id.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import {
   SECTION_OVERRIDE,
   SECTION_RESET,
   SECTION_RULE,
 } from "../../src/partition/section-codec.ts";
-import type { StatusChange } from "../../src/router/ingress.ts";
 import { type ImportSource, importSourceOf } from "../../src/server/import-source.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 

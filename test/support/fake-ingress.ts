@@ -14,6 +14,7 @@ import {
   STATUS_NAMES,
   type StatusName,
 } from "../../src/model/status.ts";
+import type { StatusChange } from "../../src/model/status-change.ts";
 import type {
   ClusterView,
   DomainLocation,
@@ -29,7 +30,6 @@ import type {
   RebalanceProgress,
   RuleReport,
   Stats,
-  StatusChange,
 } from "../../src/router/ingress.ts";
 import { COMMITTED, REPLAYED } from "../../src/router/ingress.ts";
 

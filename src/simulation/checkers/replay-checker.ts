@@ -9,6 +9,7 @@ import { DomainParser } from "../../model/domain-name.ts";
 import { isoTime } from "../../model/iso-time.ts";
 import { partitionOf } from "../../model/partition-id.ts";
 import { type Rule, STATUS_NAMES } from "../../model/status.ts";
+import type { StatusChange } from "../../model/status-change.ts";
 import { IdempotencyWindow, KeyBudget } from "../../partition/idempotency-window.ts";
 import { PartitionState } from "../../partition/partition-state.ts";
 import {
@@ -20,7 +21,7 @@ import {
   SECTION_OVERRIDE,
   SECTION_RELEASE,
 } from "../../partition/section-codec.ts";
-import type { DomainStatus, StatusChange } from "../../router/ingress.ts";
+import type { DomainStatus } from "../../router/ingress.ts";
 import { statusChangeOf } from "../../router/router.ts";
 import { ENTRY_HEADER_BYTES, ENTRY_KIND_SEAL, readEntryHeader } from "../../wal/entry-codec.ts";
 import type { SimWorld } from "../sim-world.ts";

@@ -83,5 +83,10 @@ export interface HttpServer {
   listen(host: string, port: number): Promise<number>;
   /** Stops accepting; later answers close their connections. */
   stopAccepting(): void;
+  /**
+   * After stopAccepting: resolves when no connection is open, or when `graceMs` have passed. A client that sends on an
+   * idle connection gets its answer in this time; cut off, it could not know what became of its request.
+   */
+  connectionsEnded(graceMs: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -94,6 +94,16 @@ class NodeHttpServer implements HttpServer {
     if (this.server.listening) this.server.close();
   }
 
+  connectionsEnded(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.server.close(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   close(): Promise<void> {
     this.state.isStopping = true;
     if (this.ticker.handle !== null) clearInterval(this.ticker.handle);

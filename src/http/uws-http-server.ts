@@ -51,6 +51,8 @@ class UwsHttpServer implements HttpServer {
   private listenSocket: us_listen_socket | null = null;
   private ticker: NodeJS.Timeout | null = null;
   private isClosed: boolean = false;
+  private openConnections: number = 0;
+  private readonly onNoConnection: Set<() => void> = new Set();
 
   constructor(uws: UwsModule, options: HttpServerOptions) {
     this.uws = uws;
@@ -67,6 +69,8 @@ class UwsHttpServer implements HttpServer {
       tls === null
         ? uws.App()
         : uws.SSLApp({ key_file_name: tls.keyFile, cert_file_name: tls.certFile });
+    // Called with 1 for every connection that opens, -1 for every one that ends.
+    this.app.filter((_response, change) => this.onConnection(Number(change)));
     for (const route of options.routes) this.register(route);
     this.app.any(
       "/*",
@@ -101,6 +105,19 @@ class UwsHttpServer implements HttpServer {
     this.listenSocket = null;
   }
 
+  connectionsEnded(graceMs: number): Promise<void> {
+    if (this.openConnections === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        this.onNoConnection.delete(end);
+        resolve();
+      };
+      const timer = setTimeout(end, graceMs);
+      this.onNoConnection.add(end);
+    });
+  }
+
   close(): Promise<void> {
     if (this.isClosed) return Promise.resolve();
     this.isClosed = true;
@@ -109,6 +126,12 @@ class UwsHttpServer implements HttpServer {
     if (this.ticker !== null) clearInterval(this.ticker);
     this.app.close();
     return Promise.resolve();
+  }
+
+  private onConnection(change: number): void {
+    this.openConnections += change;
+    if (this.openConnections > 0) return;
+    for (const listener of this.onNoConnection) listener();
   }
 
   private tick(): void {

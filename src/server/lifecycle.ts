@@ -10,8 +10,11 @@ import type { Ingress } from "../router/ingress.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Timers } from "../runtime/timers.ts";
 
-/** Time for answers to leave after the last commit. */
-const ANSWER_GRACE_MS = 50;
+/**
+ * Time for the clients of open connections to send once more, and to hear that this node stops. Cut off at once, those
+ * that happen to send at that moment would have to take their event for unknown.
+ */
+const CONNECTION_GRACE_MS = 1000;
 /** Of the time for a stop, what is kept for the steps after the handing over, which may wait for others in vain. */
 const RESERVE_MS_MAX = 8000;
 
@@ -62,9 +65,8 @@ async function inOrder(
   server.stopAccepting();
   surface.endStreams();
   await node.drain(leftMs() / 2);
-  await new Promise<void>((resolve) => {
-    node.timers.after(ANSWER_GRACE_MS, resolve);
-  });
+  const ended = server.connectionsEnded(Math.min(CONNECTION_GRACE_MS, leftMs() / 4));
   await node.stop(leftMs() / 2);
+  await ended;
   await server.close();
 }

@@ -97,6 +97,23 @@ export function describeConnections(open: OpenHttpServer): void {
       );
     });
   });
+  it("waits for open connections to end once it stops accepting, and no longer than the grace", async () => {
+    await withFixture(open, async (fixture) => {
+      const connection = await RawConnection.open(fixture.port);
+      connection.send(get("/silent"));
+      await waitFor(() => fixture.openCount === 1);
+      fixture.server.stopAccepting();
+      let isEnded = false;
+      const ended = fixture.server.connectionsEnded(60_000).then(() => {
+        isEnded = true;
+      });
+      await fixture.server.connectionsEnded(20);
+      assert.equal(isEnded, false);
+      connection.destroy();
+      await ended;
+      await fixture.server.connectionsEnded(60_000);
+    });
+  });
   it("never shares its port with another server", async () => {
     await withFixture(open, async (fixture) => {
       const second = await open({

@@ -12,7 +12,9 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { get, put } from "../support/http-requests.ts";
 import { catchallArguments } from "../support/node-process.ts";
+import { RawConnection } from "../support/raw-http.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const TIMEOUT_MS = 20_000;
@@ -184,6 +186,32 @@ describe("catchall serve", () => {
       assert.ok(Number(delivered) >= count && Number(delivered) <= count + 3, domain);
     }
     assert.equal(await node.stop(), 0);
+  });
+
+  it("answers what still comes on idle connections of a node that stops, and closes them", async () => {
+    const node = await start(newDirectory());
+    const port = Number(new URL(node.url).port);
+    const connections = [await RawConnection.open(port), await RawConnection.open(port)];
+    for (const connection of connections) {
+      connection.send(put("a.example"));
+      assert.equal((await connection.responses(1)).length, 1);
+    }
+    node.signal("SIGTERM");
+    while ((await Promise.allSettled([RawConnection.open(port)]))[0].status === "fulfilled");
+    connections[0]?.send(put("a.example"));
+    connections[1]?.send(get("/domains/a.example"));
+    const [written, read] = await Promise.all(
+      connections.map(async (connection) => (await connection.responses(2))[1]),
+    );
+    const problem = JSON.parse(written?.body.toString() ?? "{}") as Record<string, unknown>;
+    assert.deepEqual(
+      [written?.status, problem["code"], problem["effect"]],
+      [503, "shutting_down", "none"],
+    );
+    // A read is answered as long as the memory is there.
+    assert.ok(read?.status === 200 || read?.status === 503);
+    for (const answer of [written, read]) assert.equal(answer?.headers.get("connection"), "close");
+    assert.equal(await node.ended, 0);
   });
 
   it("ends at once on a second signal, with what was acknowledged kept", async () => {

@@ -45,8 +45,10 @@ function describeDisk(name: string, diskOf: () => Disk): void {
     });
 
     it("reports a missing file as log_failed", async () => {
-      for (const work of [diskOf().read("none"), diskOf().open("none"), diskOf().size("none")]) {
-        await assert.rejects(work, (error: unknown) => {
+      const disk = diskOf();
+      const works = [() => disk.read("none"), () => disk.open("none"), () => disk.size("none")];
+      for (const work of works) {
+        await assert.rejects(work(), (error: unknown) => {
           assert.ok(error instanceof CatchallError);
           assert.equal(error.code, "log_failed");
           assert.match(error.message, /"none".*ENOENT/);

@@ -13,6 +13,7 @@ import type { LoadEngine } from "../../src/cli/load/load-engine.ts";
 import { type LoadRunOptions, type LoadRunResult, runLoad } from "../../src/cli/load/load-run.ts";
 import { hash32 } from "../../src/model/hash32.ts";
 import { partitionOf } from "../../src/model/partition-id.ts";
+import { freeze } from "./freeze.ts";
 import { TestMongod } from "./mongod.ts";
 import { TestNatsServer } from "./nats-server.ts";
 import { freePort, NodeProcess } from "./node-process.ts";
@@ -173,7 +174,7 @@ export class ClusterRig {
   }
 
   freeze(id: string): void {
-    sendSignal(this.node(id).pid, "SIGSTOP");
+    freeze(this.node(id).pid);
   }
 
   thaw(id: string): void {

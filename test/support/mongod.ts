@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MongoClient } from "mongodb";
 import { findMongod } from "../../scripts/servers.ts";
+import { freeze } from "./freeze.ts";
 
 const START_LIMIT_MS = 30_000;
 const REPLICA_SET = "catchall-test";
@@ -94,7 +95,8 @@ export class TestMongod {
 
   /** SIGSTOP: it accepts connections and answers nothing. */
   pause(): void {
-    this.#process?.kill("SIGSTOP");
+    const pid = this.#process?.pid;
+    if (pid !== undefined) freeze(pid);
   }
 
   resume(): void {

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { findNatsServer } from "../../scripts/servers.ts";
 import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
 import { connectNats, type NatsSettings } from "../../src/transport/nats-connection.ts";
+import { freeze } from "./freeze.ts";
 
 const START_LIMIT_MS = 20_000;
 
@@ -114,7 +115,8 @@ export class TestNatsServer {
 
   /** SIGSTOP: it accepts connections and answers nothing. */
   pause(): void {
-    this.#process?.kill("SIGSTOP");
+    const pid = this.#process?.pid;
+    if (pid !== undefined) freeze(pid);
   }
 
   resume(): void {

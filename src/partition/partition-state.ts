@@ -86,7 +86,8 @@ export class PartitionState {
   readonly #pagesAhead: Map<number, Position> = new Map();
   readonly #onChange: (change: StateChange) => void;
   readonly #parser = new DomainParser();
-  #changeIndex = 0;
+  /** Counts what an entry asks of this partition, whether a page has it already or not: replay gives the same ids. */
+  #ordinal = -1;
   #sweep: RuleSweep | null = null;
   #isRecovering = true;
 
@@ -102,9 +103,9 @@ export class PartitionState {
   advance(epoch: number, entry: CommittedEntry): void {
     const { incarnation, sequence } = entry;
     const before = this.position;
-    // An entry may have several sections here, and every change of it has its own index.
+    // An entry may have several sections here.
     const isSame = before.sequence === sequence && before.incarnation === incarnation;
-    if (!isSame || before.epoch !== epoch) this.#changeIndex = 0;
+    if (!isSame || before.epoch !== epoch) this.#ordinal = -1;
     this.position = { epoch, incarnation, sequence };
   }
 
@@ -112,6 +113,7 @@ export class PartitionState {
     const table = this.table;
     let at = start;
     for (let i = 0; i < recordCountTotal; i++) {
+      this.#ordinal++;
       const hash = recordHash(bytes, at);
       const kind = recordKind(bytes, at);
       const count = recordCount(bytes, at);
@@ -147,6 +149,7 @@ export class PartitionState {
   }
 
   applyChange(change: Change, timeMs: number): void {
+    this.#ordinal++;
     switch (change.kind) {
       case SECTION_RULE:
         // Asked for again while it waited for the log, or overtaken by a later rule.
@@ -268,7 +271,7 @@ export class PartitionState {
   }
 
   #startSweep(timeMs: number): void {
-    this.#sweep = new RuleSweep(this.position, timeMs, this.table.entryCount);
+    this.#sweep = new RuleSweep(this.position, this.#ordinal, timeMs, this.table.entryCount);
     this.ruleTransitions = this.#sweep.transitions;
     // A checkpoint that covers the rule has every page as the rule has it, whether its turn had come or not.
     if (!this.#isRecovering) this.table.markAllDirty();
@@ -323,7 +326,10 @@ export class PartitionState {
     const target: ImportTarget = {
       ...{ table, imports },
       isEntryAhead: (entry) => this.#isEntryAhead(entry),
-      findOrInsert: (domain) => this.#findOrInsert(domain),
+      findOrInsert: (domain) => {
+        this.#ordinal++;
+        return this.#findOrInsert(domain);
+      },
       settle: (entry) => this.settle(entry),
       overrideOf: (entry) => this.#overrides.get(entry),
       setOverride: (entry, override) => this.#overrides.set(entry, override),
@@ -378,8 +384,8 @@ export class PartitionState {
     this.#onChange({
       position: sweep === null ? this.position : sweep.position,
       partition: this.partition,
-      index: sweep === null ? this.#changeIndex++ : null,
-      ruleRevision: this.ruleRevision,
+      ordinal: sweep === null ? this.#ordinal : sweep.ordinal,
+      isOfRule: sweep !== null,
       entry,
       table: this.table,
       from,

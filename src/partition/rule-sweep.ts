@@ -11,6 +11,8 @@ import type { StatusCode } from "../model/status.ts";
 
 export class RuleSweep {
   readonly position: Position;
+  /** Of the rule within its entry. */
+  readonly ordinal: number;
   readonly timeMs: number;
   /** [from][to] counts of the domains that changed so far. */
   readonly transitions: number[][] = [0, 1, 2, 3].map(() => [0, 0, 0, 0]);
@@ -18,8 +20,9 @@ export class RuleSweep {
   #next = 0;
 
   /** `entryCount`: entries that were there at the rule's entry. Later ones are classified when they are made. */
-  constructor(position: Position, timeMs: number, entryCount: number) {
+  constructor(position: Position, ordinal: number, timeMs: number, entryCount: number) {
     this.position = position;
+    this.ordinal = ordinal;
     this.timeMs = timeMs;
     this.#end = entryCount;
   }

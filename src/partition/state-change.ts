@@ -8,10 +8,10 @@ import type { StatusCode } from "../model/status.ts";
 export interface StateChange {
   readonly position: Position;
   readonly partition: number;
-  /** Counts the changes of one entry; null for a rule's, which changes each domain at most once. */
-  readonly index: number | null;
-  /** Of the rule in force: one entry may hold two rules, and each may change the same domain. */
-  readonly ruleRevision: number;
+  /** Which of the events and changes of its entry and partition it comes from, from 0. */
+  readonly ordinal: number;
+  /** A rule's: one of many with the same ordinal, each of another domain. */
+  readonly isOfRule: boolean;
   /** Row of `table`; read in the same tick, by those who need its name and counts. */
   readonly entry: number;
   readonly table: CounterTable;

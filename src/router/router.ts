@@ -303,9 +303,9 @@ function addStats(a: Totals, b: Totals): Totals {
 export function statusChangeOf(change: StateChange): StatusChange {
   const { epoch, incarnation, sequence } = change.position;
   const name = change.table.name(change.entry);
-  const index = change.index ?? `${change.ruleRevision}-${name}`;
+  const place = change.isOfRule ? `${change.ordinal}-${name}` : change.ordinal;
   return {
-    id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${index}`,
+    id: `${epoch}-${incarnation}-${sequence}-${change.partition}-${place}`,
     domain: name,
     from: STATUS_NAMES[change.from],
     to: STATUS_NAMES[change.to],

@@ -48,7 +48,7 @@ function changesOf(node: TestNode): StatusChange[] {
 
 describe("RuleSweep", () => {
   it("visits each entry once, in slices of at most the size asked for", () => {
-    const sweep = new RuleSweep({ epoch: 1, incarnation: 1, sequence: 1 }, 5, 10);
+    const sweep = new RuleSweep({ epoch: 1, incarnation: 1, sequence: 1 }, 0, 5, 10);
     const seen: number[] = [];
     assert.equal(
       sweep.run(4, (entry) => seen.push(entry)),

@@ -43,7 +43,8 @@ async function buildProgram(argv: readonly string[], context: CliContext): Promi
     .addHelpText(
       "after",
       "\nExamples:\n  catchall serve --port 8080\n  catchall send example.com delivered --count 1001\n" +
-        "  catchall get example.com\n\nExit codes: 0 done, 1 failed, 2 wrong usage; serve: 78 wrong configuration",
+        "  catchall get example.com\n\nCommands that ask a node take --url <address> (or CATCHALL_URL; default " +
+        "http://127.0.0.1:8080)\nand --token <token> (or CATCHALL_TOKEN).\n\nExit codes: 0 done, 1 failed, 2 wrong usage; serve: 78 wrong configuration",
     );
   program.command("serve").description("run a node (see: catchall serve --help)");
   registerEvents(program, context);

@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { performance } from "node:perf_hooks";
 import { describeConfig, loadConfig } from "../config/config.ts";
 import type { Config } from "../config/config-type.ts";
 import { AccessControl } from "../http/access-control.ts";
@@ -27,6 +28,8 @@ export const EXIT_CONFIG = 78;
 /** How long a request may take before it is answered `504`; also how long a body may take to arrive. */
 const REQUEST_DEADLINE_MS = 10_000;
 const URL_BYTES_MAX = 2048;
+/** Ctrl-C under `npm start` comes twice: from the terminal, and passed on by npm. */
+const SIGNAL_ECHO_MS = 200;
 
 /** Runs a node until it is told to stop; resolves to the exit code. */
 export async function serve(
@@ -139,10 +142,14 @@ function printBanner(config: Config, url: string): void {
 
 /** The first signal stops in order, the second at once: what was acknowledged is in the log either way. */
 function onSignals(stop: () => void, logger: FlushableLogger): () => void {
-  let count = 0;
-  const onSignal = () => {
-    count++;
-    if (count === 1) return stop();
+  let first: { readonly name: NodeJS.Signals; readonly atMs: number } | null = null;
+  const onSignal = (name: NodeJS.Signals) => {
+    const atMs = performance.now();
+    if (first === null) {
+      first = { name, atMs };
+      return stop();
+    }
+    if (first.name === name && atMs - first.atMs < SIGNAL_ECHO_MS) return;
     logger.flush();
     process.exit(EXIT_FAILED);
   };
@@ -172,7 +179,10 @@ function reportMistakes(mistakes: readonly string[]): number {
 }
 
 function reportFailure(error: unknown, logger: FlushableLogger): number {
-  logger.error({ err: error }, "Start failed");
+  // What was foreseen is told in one sentence; a stack is for what was not.
+  const isForeseen = error instanceof CatchallError && error.code !== "internal";
+  if (isForeseen) logger.debug({ err: error }, "Start failed");
+  else logger.error({ err: error }, "Start failed");
   process.stderr.write(`${messageOf(error)}\n`);
   const isConfig = error instanceof CatchallError && error.code === "conflict";
   return isConfig ? EXIT_CONFIG : EXIT_FAILED;

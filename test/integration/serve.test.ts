@@ -226,6 +226,29 @@ describe("catchall serve", () => {
     assert.equal(await again.stop(), 0);
   });
 
+  it("stops in order when a terminal and npm both pass on the same signal", async () => {
+    const node = await start(newDirectory());
+    node.signal("SIGINT");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    node.signal("SIGINT");
+    assert.equal(await node.ended, 0);
+  });
+
+  it("says in one sentence that its port is taken", async () => {
+    const node = await start(newDirectory());
+    const port = new URL(node.url).port;
+    const second = new Served(["--port", port, "--data-dir", newDirectory(), ...FAST]);
+    assert.equal(await second.ended, 78);
+    const said = (second.output + second.errors)
+      .split("\n")
+      .filter((line) => !line.includes('"level":"info"'));
+    assert.deepEqual(
+      said.filter((line) => line !== ""),
+      [`Can't listen on "127.0.0.1:${port}": another process does; take another --port`],
+    );
+    assert.equal(await node.stop(), 0);
+  });
+
   it("ends with 78 and one sentence for each mistake", async () => {
     const [code, sentences] = await mistakesOf("--partitions", "3", "--log-level", "loud");
     assert.equal(code, 78);

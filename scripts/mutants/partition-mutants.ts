@@ -125,7 +125,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: ACTOR,
-        find: "pending.repeats.push(batch);\n      return;",
+        find: "pending.repeats ??= [];\n      pending.repeats.push(batch);\n      return;",
         replace: "return batch.committed(this.#keysOfRepeat(batch));",
       },
     ],

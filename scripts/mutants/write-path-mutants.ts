@@ -11,8 +11,8 @@ const CHECKPOINTS = "src/simulation/sim-checkpoint-store.ts";
 /** The lease is asked again before anything is acknowledged, and hides what only a fenced node does. */
 const LEASE_NOT_ASKED = {
   file: ACTOR,
-  find: "const lost = this.#refusal();\n    for (const one of",
-  replace: "const lost = null as CatchallError | null;\n    for (const one of",
+  find: "const lost = this.#refusal();\n    const tell",
+  replace: "const lost = null as CatchallError | null;\n    const tell",
 };
 const APPLY = "this.state.applyEvents(records.bytes, 0, records.count, entry.timeMs);";
 

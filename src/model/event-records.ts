@@ -14,6 +14,9 @@ const KIND_BIT = 1;
 const KEYED_BIT = 2;
 const UINT32_MAX = 0xffffffff;
 const RECENT_SLOTS = 256;
+const NO_RECENT = new Int32Array(0);
+/** Up to this a loop beats the view that `set` needs. */
+const COPIED_BY_LOOP_MAX = 128;
 
 export function readUint32(bytes: Uint8Array, at: number): number {
   return (
@@ -111,14 +114,17 @@ export class RecordWriter {
   /** Where the last anonymous record of a hash stands, +1; wrong guesses only cost a record more. */
   readonly #recent: Int32Array;
 
-  constructor(bytes: Uint8Array = new Uint8Array(1024), recentSlots: number = RECENT_SLOTS) {
+  constructor(
+    bytes: Uint8Array = new Uint8Array(1024),
+    recent: Int32Array = new Int32Array(RECENT_SLOTS),
+  ) {
     this.bytes = bytes;
-    this.#recent = new Int32Array(recentSlots);
+    this.#recent = recent;
   }
 
-  /** Records that were encoded elsewhere and checked; `bytes` are theirs from now on. Not for adding to. */
+  /** Records that were encoded elsewhere and checked; `bytes` stay theirs while they are read. Not for adding to. */
   static holding(bytes: Uint8Array, count: number, keyedCount: number): RecordWriter {
-    const records = new RecordWriter(bytes, 0);
+    const records = new RecordWriter(bytes, NO_RECENT);
     records.length = bytes.length;
     records.count = count;
     records.keyedCount = keyedCount;
@@ -163,6 +169,13 @@ export class RecordWriter {
     for (let i = start; i < end; i++) this.bytes[this.length++] = from[i] as number;
     this.count++;
     if (isKeyed(from, start)) this.keyedCount++;
+  }
+
+  /** Writes all records to `bytes` at `at`. */
+  copyInto(bytes: Uint8Array, at: number): void {
+    const { length } = this;
+    if (length > COPIED_BY_LOOP_MAX) bytes.set(this.bytes.subarray(0, length), at);
+    else for (let i = 0; i < length; i++) bytes[at + i] = this.bytes[i] as number;
   }
 
   clear(): void {

@@ -51,8 +51,8 @@ export interface SubBatch {
 
 interface PendingSubBatch {
   readonly sequence: number;
-  /** The same sub-batch once more, from an ingress that did not hear of the first. */
-  readonly repeats: SubBatch[];
+  /** The same sub-batch once more, from an ingress that did not hear of the first; null: none so far. */
+  repeats: SubBatch[] | null;
 }
 
 export interface PartitionActorOptions {
@@ -100,13 +100,14 @@ export class PartitionActor {
     if (producerSequence <= committed) return batch.committed(this.#keysOfRepeat(batch));
     const pending = this.#pending.get(producer);
     if (pending?.sequence === producerSequence) {
+      pending.repeats ??= [];
       pending.repeats.push(batch);
       return;
     }
     if (pending !== undefined || producerSequence !== committed + 1) {
       return batch.failed(new CatchallError("resync"));
     }
-    this.#pending.set(producer, { sequence: producerSequence, repeats: [] });
+    this.#pending.set(producer, { sequence: producerSequence, repeats: null });
     if (batch.records.keyedCount === 0) {
       this.#commit.enqueue(new EventsSection(this, batch, batch.records, null, false));
       return;
@@ -155,23 +156,31 @@ export class PartitionActor {
    * whoever owns the partition next says what was committed.
    */
   settleCommitted(batch: SubBatch, keys: Uint8Array | null): void {
-    const pending = this.#pending.get(batch.producer);
-    this.#pending.delete(batch.producer);
-    if (keys === null) this.#lastKeys.delete(batch.producer);
-    else this.#lastKeys.set(batch.producer, { sequence: batch.producerSequence, keys });
+    const repeats = this.#endPending(batch.producer);
+    if (keys !== null)
+      this.#lastKeys.set(batch.producer, { sequence: batch.producerSequence, keys });
+    else if (this.#lastKeys.size > 0) this.#lastKeys.delete(batch.producer);
     const lost = this.#refusal();
-    for (const one of [batch, ...(pending?.repeats ?? [])]) {
+    const tell = (one: SubBatch): void => {
       if (lost === null) one.committed(keys);
       else one.failed(new CatchallError("outcome_unknown", lost.message));
-    }
+    };
+    tell(batch);
+    if (repeats !== null) for (const one of repeats) tell(one);
   }
 
   /** Called by a section that is not in the log, or of which nobody knows. */
   settleFailed(batch: SubBatch, error: CatchallError): void {
-    const pending = this.#pending.get(batch.producer);
     // A refused append leaves the producer's sequence free for the next try.
-    this.#pending.delete(batch.producer);
-    for (const one of [batch, ...(pending?.repeats ?? [])]) one.failed(error);
+    const repeats = this.#endPending(batch.producer);
+    batch.failed(error);
+    for (const one of repeats ?? []) one.failed(error);
+  }
+
+  #endPending(producer: number): readonly SubBatch[] | null {
+    const repeats = this.#pending.get(producer)?.repeats ?? null;
+    this.#pending.delete(producer);
+    return repeats;
   }
 
   /** Called by an operator's change when it is durable and applied. */
@@ -313,10 +322,7 @@ class EventsSection implements Section {
       producerSequence: this.#batch.producerSequence,
       recordCount: records.count,
     });
-    bytes.set(
-      records.bytes.subarray(0, records.length),
-      at + SECTION_HEADER_BYTES + EVENTS_HEADER_BYTES,
-    );
+    records.copyInto(bytes, at + SECTION_HEADER_BYTES + EVENTS_HEADER_BYTES);
   }
 
   committed(entry: CommittedEntry): void {

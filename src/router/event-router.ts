@@ -1,6 +1,6 @@
 /**
- * Events on their way to their partition: count into the open sub-batch, flush at the end of the tick, one
- * sub-batch a partition in flight, the next after that has settled.
+ * Events on their way to their partition: count into the open sub-batch, flush at the end of the tick (in a cluster
+ * under load a little later), one sub-batch a partition in flight, the next after that has settled.
  * Invariant: at most `pendingEventsMax` events wait; over it an event is refused, with effect none.
  */
 
@@ -9,7 +9,8 @@ import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import type { EventKind } from "../model/event.ts";
 import { hashKey128 } from "../model/key-hash.ts";
 import { partitionOf } from "../model/partition-id.ts";
-import type { Timers } from "../runtime/timers.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { TimerHandle, Timers } from "../runtime/timers.ts";
 import type { ForwardBatch } from "./flight.ts";
 import type { EventReply } from "./ingress.ts";
 import { OpenBatch } from "./open-batch.ts";
@@ -20,6 +21,16 @@ export const SUB_BATCH_BYTES_MAX: number = 128 * 1024;
 /** An event is answered at the latest after this and one sweep, ms; below the deadline of the HTTP request (10 s). */
 export const BATCH_DEADLINE_MS = 8_000;
 const SWEEP_MS = 500;
+
+/**
+ * Where others own partitions, events under load gather for as long as a round trip takes, at most this, so that frames and entries
+ * are fuller: three nodes, 512 connections, LINGER_FIGURES.
+ */
+const LINGER_MS_MAX = 10;
+/** A flush of fewer events than this says that there is no load. */
+const LINGER_EVENTS_MIN = 8;
+/** So many events are enough for a frame: they leave at the end of the tick. */
+const LINGER_EVENTS_MAX = 512;
 const DEADLINE_SWEEPS: number = BATCH_DEADLINE_MS / SWEEP_MS;
 
 export interface EventRouterOptions {
@@ -28,6 +39,8 @@ export interface EventRouterOptions {
   readonly producer: number;
   readonly pendingEventsMax: number;
   readonly timers: Timers;
+  /** Measures round trips; absent: all partitions are here, nothing is gained by waiting. */
+  readonly clock?: Clock;
   /** Null while events are admitted. */
   readonly refusal: () => CatchallError | null;
   /** Hands a sub-batch to the owner of the partition; it will be settled once. */
@@ -59,6 +72,13 @@ export class EventRouter {
   #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
   #isFlushDue = false;
+  #lingering: TimerHandle | null = null;
+  #gathered = 0;
+  #lastFlushEvents = 0;
+  #roundTripMs = 0;
+  /** The sub-batch whose round trip is being measured. */
+  #probe: OpenBatch | null = null;
+  #probeSentMs = 0;
   readonly #flush = (): void => this.#flushDirty();
 
   constructor(options: EventRouterOptions) {
@@ -108,6 +128,7 @@ export class EventRouter {
     batch.await(reply, index, eventId !== null);
     if (batch.records.length >= SUB_BATCH_BYTES_MAX) this.#close(lane);
     if (!lane.isDirty && lane.inFlight === null) this.#markDirty(lane);
+    if (this.#lingering !== null && ++this.#gathered >= LINGER_EVENTS_MAX) this.#flushSoon();
   }
 
   #refuse(error: CatchallError, reply: EventReply, index: number): void {
@@ -121,11 +142,27 @@ export class EventRouter {
     this.#armSweep();
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
+    const lingerMs = this.#lingerMs();
+    if (lingerMs === 0) this.#options.timers.soon(this.#flush);
+    else this.#lingering = this.#options.timers.after(lingerMs, this.#flush);
+  }
+
+  #lingerMs(): number {
+    if (this.#lastFlushEvents < LINGER_EVENTS_MIN) return 0;
+    return Math.min(LINGER_MS_MAX, this.#roundTripMs);
+  }
+
+  #flushSoon(): void {
+    this.#lingering?.cancel();
+    this.#lingering = null;
     this.#options.timers.soon(this.#flush);
   }
 
   #flushDirty(): void {
     this.#isFlushDue = false;
+    this.#lingering = null;
+    this.#gathered = 0;
+    this.#lastFlushEvents = 0;
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const lane of dirty) {
@@ -142,6 +179,11 @@ export class EventRouter {
     const batch = lane.closed.shift() as OpenBatch;
     batch.producerSequence = lane.nextSequence;
     lane.inFlight = batch;
+    this.#lastFlushEvents += batch.eventCount;
+    if (this.#probe === null && this.#options.clock !== undefined) {
+      this.#probe = batch;
+      this.#probeSentMs = this.#options.clock.monotonicMs();
+    }
     this.#options.deliver(lane.partition, batch);
   }
 
@@ -159,6 +201,7 @@ export class EventRouter {
 
   #settled(partition: number, batch: OpenBatch, isCommitted: boolean): void {
     const lane = this.#lanes[partition] as Lane;
+    if (batch === this.#probe) this.#measure();
     this.pendingEvents -= batch.eventCount;
     batch.clear();
     lane.free.push(batch);
@@ -168,6 +211,12 @@ export class EventRouter {
     // A refused sub-batch must not spin; an open one leaves with what the answers of this one bring.
     if (isCommitted && lane.closed.length > 0) this.#sendNext(lane);
     else if (lane.open.eventCount > 0 || lane.closed.length > 0) this.#markDirty(lane);
+  }
+
+  #measure(): void {
+    this.#probe = null;
+    const ms = (this.#options.clock as Clock).monotonicMs() - this.#probeSentMs;
+    this.#roundTripMs += (ms - this.#roundTripMs) / 4;
   }
 
   /**

@@ -74,16 +74,18 @@ export class Flight {
 
 /** What the local owner is given: an attempt, so that its answer can be told from others. */
 export class LocalAttempt implements SubBatch {
+  readonly flight: Flight;
+  readonly attempt: number;
   readonly producer: number;
   readonly producerSequence: number;
   readonly records: RecordWriter;
   readonly eventCount: number;
-  readonly #ended: (keys: Uint8Array | null, error: CatchallError | null) => void;
+  readonly #ended: LocalAttemptEnded;
 
-  constructor(
-    batch: SubBatch,
-    ended: (keys: Uint8Array | null, error: CatchallError | null) => void,
-  ) {
+  constructor(flight: Flight, ended: LocalAttemptEnded) {
+    const batch = flight.batch as ForwardBatch;
+    this.flight = flight;
+    this.attempt = flight.attempt;
     this.producer = batch.producer;
     this.producerSequence = batch.producerSequence;
     this.records = batch.records;
@@ -92,10 +94,16 @@ export class LocalAttempt implements SubBatch {
   }
 
   committed(keys: Uint8Array | null): void {
-    this.#ended(keys, null);
+    this.#ended(this, keys, null);
   }
 
   failed(error: CatchallError): void {
-    this.#ended(null, error);
+    this.#ended(this, null, error);
   }
 }
+
+export type LocalAttemptEnded = (
+  attempt: LocalAttempt,
+  keys: Uint8Array | null,
+  error: CatchallError | null,
+) => void;

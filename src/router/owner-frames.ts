@@ -6,10 +6,12 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
+import type { RecordWriter } from "../model/event-records.ts";
 import {
   decodeEventsReply,
   EVENTS_FRAME_BYTES_MIN,
   encodeEventsFrame,
+  type OutgoingSubBatch,
   SUB_BATCH_HEADER_BYTES,
   type SubBatchOutcome,
 } from "../transport/events-codec.ts";
@@ -30,18 +32,47 @@ export interface OwnerFramesOptions {
   readonly frameSent: (events: number) => void;
 }
 
-interface Entry {
+/** One attempt of a flight, as it goes into a frame. */
+class Attempt implements OutgoingSubBatch {
   readonly flight: Flight;
   readonly attempt: number;
-}
-
-interface Sent extends Entry {
   readonly batch: ForwardBatch;
+
+  constructor(flight: Flight) {
+    this.flight = flight;
+    this.attempt = flight.attempt;
+    this.batch = flight.batch as ForwardBatch;
+  }
+
+  get partition(): number {
+    return this.flight.partition;
+  }
+
+  get producerSequence(): number {
+    return this.batch.producerSequence;
+  }
+
+  get eventCount(): number {
+    return this.batch.eventCount;
+  }
+
+  get records(): RecordWriter {
+    return this.batch.records;
+  }
+
+  get frameBytes(): number {
+    return SUB_BATCH_HEADER_BYTES + this.batch.records.length;
+  }
+
+  /** False once it was overtaken by another attempt, or its sub-batch has ended. */
+  get isCurrent(): boolean {
+    return this.flight.batch !== null && this.flight.attempt === this.attempt;
+  }
 }
 
 export class OwnerFrames {
   readonly #options: OwnerFramesOptions;
-  #queue: Entry[] = [];
+  #queue: Attempt[] = [];
   #framesInFlight = 0;
   #isFlushDue = false;
 
@@ -56,7 +87,7 @@ export class OwnerFrames {
 
   /** Takes the newest attempt of a flight; an attempt that is overtaken by another is not sent. */
   add(flight: Flight): void {
-    this.#queue.push({ flight, attempt: flight.attempt });
+    this.#queue.push(new Attempt(flight));
     this.#flushSoon();
   }
 
@@ -71,7 +102,7 @@ export class OwnerFrames {
   }
 
   #flush(): void {
-    this.#queue = this.#queue.filter(({ flight, attempt }) => isCurrent(flight, attempt));
+    this.#queue = this.#queue.filter((attempt) => attempt.isCurrent);
     while (this.#queue.length > 0 && this.#framesInFlight < FRAMES_IN_FLIGHT_MAX) {
       if (this.#framesInFlight > 0 && !this.#isFrameFull()) return;
       const sent = this.#take();
@@ -82,33 +113,29 @@ export class OwnerFrames {
 
   #isFrameFull(): boolean {
     let bytes = EVENTS_FRAME_BYTES_MIN;
-    for (const { flight } of this.#queue) bytes += bytesOf(flight);
+    for (const attempt of this.#queue) bytes += attempt.frameBytes;
     return bytes > FRAME_BYTES_MAX;
   }
 
-  #take(): Sent[] {
-    const sent: Sent[] = [];
+  #take(): Attempt[] {
+    const sent: Attempt[] = [];
     let bytes = EVENTS_FRAME_BYTES_MIN;
-    for (const { flight, attempt } of this.#queue) {
-      bytes += bytesOf(flight);
+    for (const attempt of this.#queue) {
+      bytes += attempt.frameBytes;
       if (bytes > FRAME_BYTES_MAX && sent.length > 0) break;
-      flight.outstanding++;
-      sent.push({ flight, attempt, batch: flight.batch as ForwardBatch });
+      attempt.flight.outstanding++;
+      sent.push(attempt);
     }
     this.#queue = this.#queue.slice(sent.length);
     return sent;
   }
 
-  async #send(sent: readonly Sent[]): Promise<readonly SubBatchOutcome[]> {
+  async #send(sent: readonly Attempt[]): Promise<readonly SubBatchOutcome[]> {
     const { link, owner, frameSent } = this.#options;
     try {
       let events = 0;
-      const batches = sent.map(({ flight, batch }) => {
-        const { producerSequence, eventCount, records } = batch;
-        events += eventCount;
-        return { partition: flight.partition, producerSequence, eventCount, records };
-      });
-      const frame = encodeEventsFrame(link.header(true), batches);
+      for (const { eventCount } of sent) events += eventCount;
+      const frame = encodeEventsFrame(link.header(true), sent);
       frameSent(events);
       const reply = await link.request(owner, frame, FRAME_DEADLINE_MS, FRAME_EVENTS_REPLY);
       return readReply(() => decodeEventsReply(reply, sent.length));
@@ -121,19 +148,12 @@ export class OwnerFrames {
     }
   }
 
-  #returned(sent: readonly Sent[], outcomes: readonly SubBatchOutcome[]): void {
+  #returned(sent: readonly Attempt[], outcomes: readonly SubBatchOutcome[]): void {
     this.#framesInFlight--;
-    for (const [i, { flight, attempt }] of sent.entries()) {
+    for (let i = 0; i < sent.length; i++) {
+      const { flight, attempt } = sent[i] as Attempt;
       this.#options.ended(flight, attempt, outcomes[i] as SubBatchOutcome);
     }
     if (this.#queue.length > 0) this.#flushSoon();
   }
-}
-
-function isCurrent(flight: Flight, attempt: number): boolean {
-  return flight.batch !== null && flight.attempt === attempt;
-}
-
-function bytesOf(flight: Flight): number {
-  return SUB_BATCH_HEADER_BYTES + (flight.batch as ForwardBatch).records.length;
 }

@@ -12,7 +12,6 @@ import {
   decodeEventsFrame,
   encodeEventsReply,
   type IncomingSubBatch,
-  type SubBatchOutcome,
 } from "../transport/events-codec.ts";
 import {
   damagedFrame,
@@ -44,7 +43,7 @@ import {
   READINGS_PER_SLICE_MAX,
   text,
 } from "./peer-messages.ts";
-import { areOfPartition, RemoteBatch } from "./remote-batch.ts";
+import { areOfPartition, FrameOutcomes, RemoteBatch } from "./remote-batch.ts";
 
 /** Bytes of frames with events that wait for their commit; over it they are refused. */
 export const PEER_HELD_BYTES_MAX: number = 64 * 1024 * 1024;
@@ -105,34 +104,20 @@ export class PeerHandler {
     if (batches.length === 0) throw damagedFrame("it has no sub-batches");
     this.#heldBytes += frame.length;
     return new Promise((resolve) => {
-      const outcomes: SubBatchOutcome[] = [];
-      let left = batches.length;
-      for (const [i, batch] of batches.entries()) {
-        const ended = (outcome: SubBatchOutcome): void => {
-          outcomes[i] = outcome;
-          if (--left > 0) return;
-          this.#heldBytes -= frame.length;
-          resolve(encodeEventsReply(link.header(false), outcomes));
-        };
-        this.#admit(frame, { producer: header.sender, batch, ended });
+      const outcomes = new FrameOutcomes(batches.length, (all) => {
+        this.#heldBytes -= frame.length;
+        resolve(encodeEventsReply(link.header(false), all));
+      });
+      for (let place = 0; place < batches.length; place++) {
+        const batch = batches[place] as IncomingSubBatch;
+        const actor = local.host.actorAt(batch.partition);
+        if (actor === undefined) {
+          outcomes.ended(place, { kind: "error", error: this.#notOpen(batch.partition) });
+        } else {
+          actor.admit(new RemoteBatch(frame, header.sender, batch, outcomes, place));
+        }
       }
     });
-  }
-
-  #admit(
-    frame: Uint8Array,
-    options: {
-      readonly producer: number;
-      readonly batch: IncomingSubBatch;
-      readonly ended: (outcome: SubBatchOutcome) => void;
-    },
-  ): void {
-    const actor = this.#options.local.host.actorAt(options.batch.partition);
-    if (actor === undefined) {
-      options.ended({ kind: "error", error: this.#notOpen(options.batch.partition) });
-    } else {
-      actor.admit(new RemoteBatch(frame, options));
-    }
   }
 
   #notOpen(partition: number): CatchallError {

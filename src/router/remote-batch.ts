@@ -1,5 +1,5 @@
 /**
- * A sub-batch that a peer sent: checked, copied out of its frame, and answered into the frame's reply.
+ * A sub-batch that a peer sent: checked, read where it lies in its frame, and answered into the frame's reply.
  */
 
 import type { CatchallError } from "../model/errors.ts";
@@ -13,39 +13,63 @@ import {
 import { hash32 } from "../model/hash32.ts";
 import { partitionOf } from "../model/partition-id.ts";
 import type { SubBatch } from "../partition/partition-actor.ts";
-import type { IncomingSubBatch, SubBatchOutcome } from "../transport/events-codec.ts";
+import {
+  type IncomingSubBatch,
+  PLAINLY_COMMITTED,
+  type SubBatchOutcome,
+} from "../transport/events-codec.ts";
+
+/** Gathers what becomes of the sub-batches of one frame. */
+export class FrameOutcomes {
+  readonly #outcomes: SubBatchOutcome[] = [];
+  readonly #complete: (outcomes: readonly SubBatchOutcome[]) => void;
+  #left: number;
+
+  constructor(count: number, complete: (outcomes: readonly SubBatchOutcome[]) => void) {
+    this.#left = count;
+    this.#complete = complete;
+  }
+
+  /** Once for each place. */
+  ended(place: number, outcome: SubBatchOutcome): void {
+    this.#outcomes[place] = outcome;
+    if (--this.#left === 0) this.#complete(this.#outcomes);
+  }
+}
 
 export class RemoteBatch implements SubBatch {
   readonly producer: number;
   readonly producerSequence: number;
   readonly records: RecordWriter;
   readonly eventCount: number;
-  readonly #ended: (outcome: SubBatchOutcome) => void;
+  readonly #outcomes: FrameOutcomes;
+  readonly #place: number;
 
+  /** Reads the frame until it is settled. */
   constructor(
     frame: Uint8Array,
-    options: {
-      readonly producer: number;
-      readonly batch: IncomingSubBatch;
-      readonly ended: (outcome: SubBatchOutcome) => void;
-    },
+    producer: number,
+    batch: IncomingSubBatch,
+    outcomes: FrameOutcomes,
+    place: number,
   ) {
-    const { producer, batch, ended } = options;
     this.producer = producer;
     this.producerSequence = batch.producerSequence;
     this.eventCount = batch.eventCount;
-    // A copy: the frame is valid until its reply, the records until the owner has no use for them.
-    const bytes = frame.slice(batch.start, batch.end);
+    // No copy: the frame is valid until its reply, and there is none before every sub-batch has settled.
+    const bytes = frame.subarray(batch.start, batch.end);
     this.records = RecordWriter.holding(bytes, batch.recordCount, batch.keyedCount);
-    this.#ended = ended;
+    this.#outcomes = outcomes;
+    this.#place = place;
   }
 
   committed(keys: Uint8Array | null): void {
-    this.#ended({ kind: "committed", keys });
+    const outcome = keys === null ? PLAINLY_COMMITTED : ({ kind: "committed", keys } as const);
+    this.#outcomes.ended(this.#place, outcome);
   }
 
   failed(error: CatchallError): void {
-    this.#ended({ kind: "error", error });
+    this.#outcomes.ended(this.#place, { kind: "error", error });
   }
 }
 

@@ -11,8 +11,8 @@ import { CatchallError } from "../model/errors.ts";
 import { NOBODY } from "../model/ownership.ts";
 import type { SubBatch } from "../partition/partition-actor.ts";
 import type { Timers } from "../runtime/timers.ts";
-import type { SubBatchOutcome } from "../transport/events-codec.ts";
-import { Flight, type ForwardBatch, LocalAttempt } from "./flight.ts";
+import { PLAINLY_COMMITTED, type SubBatchOutcome } from "../transport/events-codec.ts";
+import { Flight, type ForwardBatch, LocalAttempt, type LocalAttemptEnded } from "./flight.ts";
 import { HeldWork } from "./held-work.ts";
 import { OwnerFrames } from "./owner-frames.ts";
 import type { PeerLink } from "./peer-link.ts";
@@ -48,6 +48,11 @@ export class SubBatchForwarder {
   readonly #held: HeldWork<Flight>;
   readonly #stopListening: () => void;
   #abandoned: CatchallError | null = null;
+  readonly #localEnded: LocalAttemptEnded = ({ flight, attempt }, keys, error) => {
+    flight.isLocalPending = false;
+    const isCommitted = error === null || flight.isCommittedElsewhere;
+    this.#ended(flight, attempt, isCommitted ? committed(keys) : failure(error));
+  };
 
   constructor(options: SubBatchForwarderOptions) {
     this.#options = options;
@@ -102,20 +107,13 @@ export class SubBatchForwarder {
   }
 
   #sendHere(flight: Flight): void {
-    const { attempt, partition } = flight;
-    const actor = this.#options.host.actorAt(partition);
+    const actor = this.#options.host.actorAt(flight.partition);
     if (actor === undefined) {
-      return this.#refused(flight, attempt, new CatchallError("partition_closed"));
+      return this.#refused(flight, flight.attempt, new CatchallError("partition_closed"));
     }
     flight.outstanding++;
     flight.isLocalPending = true;
-    actor.admit(
-      new LocalAttempt(flight.batch as ForwardBatch, (keys, error) => {
-        flight.isLocalPending = false;
-        const isCommitted = error === null || flight.isCommittedElsewhere;
-        this.#ended(flight, attempt, isCommitted ? { kind: "committed", keys } : failure(error));
-      }),
-    );
+    actor.admit(new LocalAttempt(flight, this.#localEnded));
   }
 
   #framesOf(owner: number): OwnerFrames {
@@ -193,6 +191,10 @@ export class SubBatchForwarder {
     }
     this.#held.releaseAll();
   }
+}
+
+function committed(keys: Uint8Array | null): SubBatchOutcome {
+  return keys === null ? PLAINLY_COMMITTED : { kind: "committed", keys };
 }
 
 function failure(error: CatchallError | null): SubBatchOutcome {

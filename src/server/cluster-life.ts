@@ -366,6 +366,7 @@ export class ClusterLife implements ClusterNode {
       producer: this.incarnation,
       pendingEventsMax: settings.pendingEventsMax,
       timers: ports.timers,
+      clock: ports.clock,
       refusal: () => this.#refusalOfEvents(),
       deliver: (partition, batch) => this.#forwarder.deliver(partition, batch),
       expire: (partition) => this.#forwarder.expire(partition),

@@ -10,6 +10,7 @@
 import type { CatchallError } from "../model/errors.ts";
 import {
   isKeyed,
+  type RecordWriter,
   readUint32,
   recordEnd,
   recordsError,
@@ -40,7 +41,7 @@ export interface OutgoingSubBatch {
   readonly partition: number;
   readonly producerSequence: number;
   readonly eventCount: number;
-  readonly records: { readonly bytes: Uint8Array; readonly length: number; readonly count: number };
+  readonly records: RecordWriter;
 }
 
 /** `bytes[start, end)` are records that were checked. */
@@ -59,6 +60,10 @@ export type SubBatchOutcome =
   | { readonly kind: "committed"; readonly keys: Uint8Array | null }
   | { readonly kind: "error"; readonly error: CatchallError };
 
+/** Committed, without keyed records: what nearly all outcomes are. */
+export const PLAINLY_COMMITTED: SubBatchOutcome = { kind: "committed", keys: null };
+const NO_BYTES = new Uint8Array(0);
+
 export function encodeEventsFrame(
   header: Omit<FrameHeader, "type">,
   batches: readonly OutgoingSubBatch[],
@@ -76,7 +81,7 @@ export function encodeEventsFrame(
     view.setUint32(at + 16, records.count, true);
     view.setUint32(at + 20, records.length, true);
     at += SUB_BATCH_HEADER_BYTES;
-    frame.set(records.bytes.subarray(0, records.length), at);
+    records.copyInto(frame, at);
     at += records.length;
   }
   sealFrame(frame, { ...header, type: FRAME_EVENTS });
@@ -127,13 +132,14 @@ export function encodeEventsReply(
   const frame = new Uint8Array(length);
   writeUint32(frame, FRAME_HEADER_BYTES, outcomes.length);
   let at = FRAME_HEADER_BYTES + COUNT_BYTES;
-  for (const [i, outcome] of outcomes.entries()) {
+  for (let i = 0; i < outcomes.length; i++) {
+    const outcome = outcomes[i] as SubBatchOutcome;
     const body = bodies[i] as Uint8Array;
     const isCommitted = outcome.kind === "committed";
     frame[at] = isCommitted ? COMMITTED : ERROR;
     frame[at + 1] = isCommitted && outcome.keys !== null ? 1 : 0;
     writeUint32(frame, at + 4, body.length);
-    frame.set(body, at + OUTCOME_HEADER_BYTES);
+    if (body.length > 0) frame.set(body, at + OUTCOME_HEADER_BYTES);
     at += OUTCOME_HEADER_BYTES + body.length;
   }
   sealFrame(frame, { ...header, type: FRAME_EVENTS_REPLY });
@@ -161,7 +167,8 @@ export function decodeEventsReply(frame: Uint8Array, count: number): SubBatchOut
 
 function outcomeOf(frame: Uint8Array, at: number, start: number, end: number): SubBatchOutcome {
   if (frame[at] === COMMITTED) {
-    return { kind: "committed", keys: frame[at + 1] === 1 ? frame.slice(start, end) : null };
+    if (frame[at + 1] !== 1) return PLAINLY_COMMITTED;
+    return { kind: "committed", keys: frame.slice(start, end) };
   }
   if (frame[at] !== ERROR) throw damagedFrame("an outcome is not known here");
   const text = Buffer.from(frame.buffer, frame.byteOffset + start, end - start).toString("utf8");
@@ -171,7 +178,7 @@ function outcomeOf(frame: Uint8Array, at: number, start: number, end: number): S
 }
 
 function bodyOf(outcome: SubBatchOutcome): Uint8Array {
-  if (outcome.kind === "committed") return outcome.keys ?? new Uint8Array(0);
+  if (outcome.kind === "committed") return outcome.keys ?? NO_BYTES;
   const { code, message } = outcome.error;
   return Buffer.from(`${code} ${message.slice(0, MESSAGE_LENGTH_MAX)}`, "utf8");
 }

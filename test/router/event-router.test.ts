@@ -32,18 +32,30 @@ class Bench {
   onDeliver: ((delivery: Delivery) => void) | null = null;
   readonly router: EventRouter;
   readonly #parser = new DomainParser();
+  nowMs = 0;
+  /** Waits that are under way: when, and what then. */
+  readonly waits: { readonly ms: number; readonly work: () => void; isCancelled: boolean }[] = [];
   #soon: (() => void)[] = [];
   #next = 0;
 
-  constructor(partitions = 4, pendingEventsMax = 1_000_000) {
+  constructor(partitions = 4, pendingEventsMax = 1_000_000, isShared = false) {
     this.router = new EventRouter({
       partitions,
       producer: 7,
       pendingEventsMax,
       timers: {
-        after: () => ({ cancel: () => undefined }),
+        after: (ms, work) => {
+          const wait = { ms, work, isCancelled: false };
+          this.waits.push(wait);
+          return {
+            cancel: () => {
+              wait.isCancelled = true;
+            },
+          };
+        },
         soon: (work) => this.#soon.push(work),
       },
+      ...(isShared ? { clock: { monotonicMs: () => this.nowMs, wallMs: () => 0 } } : {}),
       refusal: () => this.refusal,
       rejected: (code, events) => {
         this.rejected.push(`${code} ${events}`);
@@ -99,6 +111,46 @@ describe("EventRouter", () => {
     assert.equal(
       bench.deliveries.reduce((sum, delivery) => sum + delivery.events, 0),
       40,
+    );
+  });
+
+  it("gathers for a round trip under load, where others own partitions", () => {
+    const bench = new Bench(1, 1_000_000, true);
+    const roundTrip = (events: number): void => {
+      for (let i = 0; i < events; i++) bench.submit(`d${i}.com`);
+      if (bench.tick() === 0) bench.waits.at(-1)?.work();
+      bench.nowMs += 16;
+      bench.deliveries.at(-1)?.batch.committed(null);
+    };
+    roundTrip(8);
+    assert.deepEqual(bench.waits, [], "the first leaves at once");
+    roundTrip(8);
+    assert.equal(bench.waits.length, 1);
+    assert.ok((bench.waits[0]?.ms ?? 0) > 1);
+    for (let i = 0; i < 20; i++) roundTrip(8);
+    assert.equal(bench.waits.at(-1)?.ms, 10, "never longer than the limit");
+    roundTrip(7);
+    const before = bench.waits.length;
+    bench.submit("a.com");
+    assert.equal(bench.tick(), 1, "little to do: at once again");
+    assert.equal(bench.waits.length, before);
+  });
+
+  it("leaves early when there is enough for a frame", () => {
+    const bench = new Bench(1, 1_000_000, true);
+    for (let i = 0; i < 8; i++) bench.submit("a.com");
+    bench.tick();
+    bench.nowMs += 100;
+    bench.deliveries[0]?.batch.committed(null);
+    for (let i = 0; i < 511; i++) bench.submit("a.com");
+    assert.equal(bench.tick(), 0);
+    bench.submit("a.com");
+    bench.submit("a.com");
+    assert.equal(bench.waits[0]?.isCancelled, true);
+    assert.equal(bench.tick(), 1);
+    assert.deepEqual(
+      bench.deliveries.map(({ events }) => events),
+      [8, 513],
     );
   });
 

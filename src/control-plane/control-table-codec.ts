@@ -121,6 +121,8 @@ function parseRebalance(value: unknown): RebalanceRecord {
     drains: countOf(fields["drains"], "drains"),
     moves: arrayOf(fields["moves"], "moves", PARTITIONS_MAX).map(parseMove),
     startedAtMs: countOf(fields["startedAtMs"], "startedAtMs"),
+    // Records of earlier versions do not have it.
+    bytes: countOf(fields["bytes"] ?? 0, "bytes"),
   };
 }
 

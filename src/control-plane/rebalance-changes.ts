@@ -38,7 +38,7 @@ export function startRebalance(
     throw new CatchallError("conflict", "A rebalance is running");
   }
   const moves = planRebalance(table);
-  return addRecord(table, { id, state: "running", drains: NOBODY, moves, startedAtMs });
+  return addRecord(table, { id, state: "running", drains: NOBODY, moves, startedAtMs, bytes: 0 });
 }
 
 /**
@@ -62,7 +62,8 @@ export function drainMember(
     throw new CatchallError("drain_impossible", "No other node is there to take the partitions");
   }
   const moves = planDrain(draining, incarnation);
-  return addRecord(draining, { id, state: "running", drains: incarnation, moves, startedAtMs });
+  const begun = { id, state: "running", moves, startedAtMs, bytes: 0 } as const;
+  return addRecord(draining, { ...begun, drains: incarnation });
 }
 
 /**

@@ -189,16 +189,32 @@ export function startMove(
 /**
  * By the owner alone, once its RELEASE lies at `endSequence` in its log: the target becomes the owner. If the target is
  * gone, the owner takes it back, in a new epoch all the same, since the old one has ended in the log.
+ * `bytes` of its counter table are added to the rebalance that planned the move.
  */
 export function finishMove(
   table: ControlTable,
-  move: Move & { readonly endSequence: number },
+  move: Move & { readonly endSequence: number; readonly bytes: number },
 ): ControlTable | null {
   const assignment = currentOf(table, move);
   if (assignment === null) return null;
   const isTargetAlive = memberOf(table, assignment.moveTo)?.state === "alive";
   const heir = isTargetAlive ? assignment.moveTo : move.from;
-  return replacePartition(table, move.partition, handOver(assignment, heir, move.endSequence));
+  const moved = replacePartition(
+    table,
+    move.partition,
+    handOver(assignment, heir, move.endSequence),
+  );
+  if (!isTargetAlive) return moved;
+  const { partition, from, bytes } = move;
+  const rebalances = moved.rebalances.map((record) => {
+    const isItsMove =
+      record.state === "running" &&
+      record.moves.some(
+        (one) => one.partition === partition && one.from === from && one.to === heir,
+      );
+    return isItsMove ? { ...record, bytes: record.bytes + bytes } : record;
+  });
+  return { ...moved, rebalances };
 }
 
 /** Forgets the target, if it is still this one. What was RELEASEd meanwhile goes back to its owner by `finishMove`. */

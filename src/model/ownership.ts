@@ -64,6 +64,8 @@ export interface RebalanceRecord {
   /** All moves of the plan; a move is done when `to` owns the partition, dropped when `to` died. */
   readonly moves: readonly PartitionMove[];
   readonly startedAtMs: number;
+  /** Bytes of the counter tables that have changed hands so far. */
+  readonly bytes: number;
 }
 
 export interface ControlTable {

@@ -248,9 +248,9 @@ function progressOf(
   const total = states.length;
   const done = states.filter((state) => state === "done").length;
   const ended = states.filter((state) => state === "done" || state === "dropped").length;
-  const { state } = record;
+  const { state, bytes } = record;
   const perMoveMs = ended === 0 ? null : (nowMs - record.startedAtMs) / ended;
   const etaMs =
     state !== "running" ? 0 : perMoveMs === null ? null : Math.round(perMoveMs * (total - ended));
-  return { id: record.id, state, done, total, bytes: 0, etaMs };
+  return { id: record.id, state, done, total, bytes, etaMs };
 }

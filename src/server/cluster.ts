@@ -29,6 +29,8 @@ import { RejoiningIngress } from "./rejoining-ingress.ts";
 
 /** Between the end of a life, or a start that failed, and the next try. */
 const REJOIN_DELAY_MS = 500;
+/** For the end of a life that began while the process was told to stop. */
+const STOP_JOINED_MS = 5000;
 /** Tries to reach NATS at the start, and the pause between them. */
 const CONNECT_TRIES_MAX = 20;
 const CONNECT_PAUSE_MS = 1000;
@@ -157,6 +159,7 @@ class ClusterLives implements RunningNode {
 
   async stop(timeoutMs: number): Promise<void> {
     this.#isStopping = true;
+    this.router.endForGood();
     await this.#life?.stop(timeoutMs);
     const { data, leases, mongo } = this.#options;
     await Promise.all([data.close(), leases.close(), mongo.close()]);
@@ -179,6 +182,8 @@ class ClusterLives implements RunningNode {
     });
     if (isOver) return;
     this.#life = life;
+    // Told to stop while it joined: nobody else knows of this life.
+    if (this.#isStopping) return life.stop(STOP_JOINED_MS);
     this.router.begin(life.router);
     logger.info({ incarnation: life.incarnation }, "A life of the node has begun");
   }

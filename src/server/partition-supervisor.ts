@@ -381,7 +381,7 @@ export class PartitionSupervisor {
     }
     host.close(partition);
     this.#slots.set(partition, { kind: "released", epoch, state: actor.state });
-    const move = { partition, from: self, epoch, endSequence };
+    const move = { partition, from: self, epoch, endSequence, bytes: actor.state.table.bytes };
     while (!this.#isEnded) {
       try {
         await table.change((current) => finishMove(current, move));

@@ -1,6 +1,6 @@
 /**
  * The ingress of a node over all its lives: passes everything to the life that serves, and between two lives refuses
- * with `not_ready`, effect none.
+ * with `not_ready`, after the last one with `shutting_down`, effect none.
  */
 
 import type { DomainName, DomainParser } from "../model/domain-name.ts";
@@ -28,7 +28,10 @@ export class RejoiningIngress implements Ingress {
   readonly nodeId: string;
   readonly pendingEventsMax: number;
   #life: Ingress | null = null;
-  #reason = "The node is joining the cluster";
+  #refusal: readonly ["not_ready" | "shutting_down", string] = [
+    "not_ready",
+    "The node is joining the cluster",
+  ];
   readonly #listeners: Map<(change: StatusChange) => void, () => void> = new Map();
 
   constructor(options: { readonly nodeId: string; readonly pendingEventsMax: number }) {
@@ -51,7 +54,13 @@ export class RejoiningIngress implements Ingress {
   /** The life is over. `reason` is a sentence for `/readyz`. */
   end(reason: string): void {
     this.#life = null;
-    this.#reason = reason;
+    if (this.#refusal[0] === "not_ready") this.#refusal = ["not_ready", reason];
+  }
+
+  /** No other life will begin. */
+  endForGood(): void {
+    this.#life = null;
+    this.#refusal = ["shutting_down", "The node is stopping"];
   }
 
   submit(
@@ -63,7 +72,7 @@ export class RejoiningIngress implements Ingress {
     index: number,
   ): void {
     const life = this.#life;
-    if (life === null) reply.settled(index, new CatchallError("not_ready", this.#reason));
+    if (life === null) reply.settled(index, new CatchallError(...this.#refusal));
     else life.submit(domain, kind, count, eventId, reply, index);
   }
 
@@ -126,7 +135,7 @@ export class RejoiningIngress implements Ingress {
   readiness(): Readiness {
     const life = this.#life;
     if (life !== null) return life.readiness();
-    return { ready: false, reasons: [this.#reason], checks: { mode: "cluster" } };
+    return { ready: false, reasons: [this.#refusal[1]], checks: { mode: "cluster" } };
   }
 
   async cluster(): Promise<ClusterView> {
@@ -158,7 +167,7 @@ export class RejoiningIngress implements Ingress {
   }
 
   #now(): Ingress {
-    if (this.#life === null) throw new CatchallError("not_ready", this.#reason);
+    if (this.#life === null) throw new CatchallError(...this.#refusal);
     return this.#life;
   }
 }

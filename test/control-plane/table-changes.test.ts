@@ -65,7 +65,7 @@ function runMoves(start: ControlTable): ControlTable {
       if (stepped === null) return table;
       continue;
     }
-    table = must(finishMove(table, { ...next, endSequence: round + 1 }));
+    table = must(finishMove(table, { ...next, endSequence: round + 1, bytes: 100 }));
   }
   throw new Error("moves do not end");
 }
@@ -156,19 +156,19 @@ describe("moves", () => {
     const started = must(startMove(table, move));
     assert.equal(started.partitions[partition]?.owner, 1);
     assert.equal(startMove(started, move), null);
-    const finished = must(finishMove(started, { ...move, endSequence: 12 }));
+    const finished = must(finishMove(started, { ...move, endSequence: 12, bytes: 7 }));
     assert.deepEqual(finished.partitions[partition], {
       owner: 2,
       epoch: 2,
       lineage: [{ epoch: 1, incarnation: 1, endSequence: 12 }],
       moveTo: NOBODY,
     });
-    assert.equal(finishMove(finished, { ...move, endSequence: 12 }), null);
+    assert.equal(finishMove(finished, { ...move, endSequence: 12, bytes: 7 }), null);
   });
 
   it("come back to the owner in a new epoch when the target was dropped after the release", () => {
     const dropped = must(dropMove(must(startMove(table, move)), move));
-    const back = must(finishMove(dropped, { ...move, endSequence: 12 }));
+    const back = must(finishMove(dropped, { ...move, endSequence: 12, bytes: 7 }));
     assert.equal(back.partitions[partition]?.owner, 1);
     assert.equal(back.partitions[partition]?.epoch, 2);
   });
@@ -234,6 +234,7 @@ describe("rebalances", () => {
     assert.equal(moved.length, 16);
     assert.ok(moved.every(({ owner, epoch }) => owner === 4 && epoch === 2));
     assert.equal(after.rebalances[0]?.state, "done");
+    assert.equal(after.rebalances[0]?.bytes, 1600);
     assert.deepEqual(planRebalance(after), []);
   });
 
@@ -340,7 +341,7 @@ describe("all changes together", () => {
       case "startMove":
         return startMove(table, move);
       case "finish":
-        return moveTo === NOBODY ? null : finishMove(table, { ...move, endSequence: b });
+        return moveTo === NOBODY ? null : finishMove(table, { ...move, endSequence: b, bytes: 1 });
       case "drop":
         return dropMove(table, { ...move, to: moveTo });
       case "clear":

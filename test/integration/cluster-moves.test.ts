@@ -118,7 +118,9 @@ async function moved(rig: ClusterRig, planned: Planned): Promise<readonly Owner[
     const { status, body } = await rig.ask("n1", "GET", `/cluster/rebalances/${id}`);
     assert.equal(status, 200, JSON.stringify(body));
     assert.equal(body.total, moves.length);
-    return body.state === "done" ? true : null;
+    if (body.state !== "done") return null;
+    assert.ok(body.bytes > 0);
+    return true;
   });
   return (await rig.allOpen()).owners;
 }

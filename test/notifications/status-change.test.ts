@@ -12,7 +12,15 @@ describe("orderOf", () => {
   });
 
   it("refuses an id of another form", () => {
-    for (const id of ["", "1-2-3-4", "1-2-3-4-", "1-2-3-4-a.example", "a-2-3-4-5", "1-2-3-4-5 6", "1-2-3-4-\n"]) {
+    for (const id of [
+      "",
+      "1-2-3-4",
+      "1-2-3-4-",
+      "1-2-3-4-a.example",
+      "a-2-3-4-5",
+      "1-2-3-4-5 6",
+      "1-2-3-4-\n",
+    ]) {
       assert.throws(() => orderOf({ id }), /is no id of a change/, id);
     }
   });

@@ -163,7 +163,7 @@ export class ControlRig {
       const keeper = this.nodes.find(({ store }) => !store.isAway)?.keeper as TableKeeper;
       for (const [partition, { owner, epoch, moveTo }] of table.partitions.entries()) {
         if (moveTo === NOBODY) continue;
-        const move = { partition, from: owner, epoch, endSequence: round + 1 };
+        const move = { partition, from: owner, epoch, endSequence: round + 1, bytes: 100 };
         await this.finish(keeper.change((newest) => finishMove(newest, move)));
       }
     }

@@ -48,7 +48,8 @@ export class KeyBudget {
 
 export class IdempotencyWindow {
   readonly #windowMs: number;
-  readonly #budget: KeyBudget;
+  /** Null once discarded. */
+  #budget: KeyBudget | null;
   /** Ascending by start. */
   #buckets: KeyBucket[] = [];
 
@@ -70,7 +71,7 @@ export class IdempotencyWindow {
   /** Remembers a key that was applied at `timeMs`. */
   add(k0: number, k1: number, k2: number, k3: number, fingerprint: number, timeMs: number): void {
     const start = Math.floor(timeMs / BUCKET_MS) * BUCKET_MS;
-    if (this.#bucketAt(start).add(k0, k1, k2, k3, fingerprint)) this.#budget.used++;
+    if (this.#bucketAt(start).add(k0, k1, k2, k3, fingerprint)) this.#counted(1);
   }
 
   /** Forgets buckets that ended more than the window and a step of the clock before `timeMs`. */
@@ -78,15 +79,18 @@ export class IdempotencyWindow {
     while (this.#buckets.length > 0) {
       const oldest = this.#buckets[0] as KeyBucket;
       if (oldest.startMs + GRACE_MS + this.#windowMs > timeMs) return;
-      this.#budget.used -= oldest.count;
+      this.#counted(-oldest.count);
       this.#buckets.shift();
     }
   }
 
-  /** The partition is not open here and will not be: its keys no longer count against the limit. */
+  /**
+   * The partition is not open here and will not be: its keys no longer count against the limit. They stay, since a
+   * checkpoint under way may still name and write them; without them its manifest would forget them for the next owner.
+   */
   discard(): void {
-    this.#budget.detach(this);
-    this.#buckets = [];
+    this.#budget?.detach(this);
+    this.#budget = null;
   }
 
   get count(): number {
@@ -128,9 +132,13 @@ export class IdempotencyWindow {
         view.getUint32(at + 12, true),
         view.getUint32(at + 16, true),
       );
-      if (added) this.#budget.used++;
+      if (added) this.#counted(1);
     }
     bucket.isDirty = false;
+  }
+
+  #counted(keys: number): void {
+    if (this.#budget !== null) this.#budget.used += keys;
   }
 
   #bucketAt(startMs: number): KeyBucket {

@@ -116,6 +116,22 @@ describe("IdempotencyWindow", () => {
     assert.equal(find(after, 1), 3);
   });
 
+  it("gives its keys back to the budget when it is discarded, and keeps them for a checkpoint under way", () => {
+    const budget = new KeyBudget(2);
+    const window = new IdempotencyWindow(WINDOW_MS, budget);
+    add(window, 1, 7, 600_000);
+    window.discard();
+    window.discard();
+    assert.equal(budget.used, 0);
+    // What is still replayed into it, or expires, is nobody's.
+    add(window, 2, 7, 600_000);
+    assert.equal(budget.used, 0);
+    assert.deepEqual(window.bucketStarts(), [600_000]);
+    assert.equal(window.encodeBucket(600_000).length, 2 * 20);
+    window.expire(600_000 + WINDOW_MS + GRACE_MS);
+    assert.equal(budget.used, 0);
+  });
+
   it("refuses hostile images with checkpoint_damaged only, and stays usable", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {

@@ -33,6 +33,9 @@ export class SimMachine {
   readonly #rates: MachineClock;
   #wallOffsetMs: number;
   #suspendedMs = 0;
+  /** When the wall clock was last set back, and whether it has stood still since. */
+  #setBackMs = Number.NEGATIVE_INFINITY;
+  #isSetBackFrozen = false;
   #suspendedSinceMs: number | null = null;
   #resumedMs: number = Number.NEGATIVE_INFINITY;
   #isFrozen = false;
@@ -77,10 +80,15 @@ export class SimMachine {
     this.world.trace("pause", this.index);
   }
 
-  /** The virtual machine stands still, and its monotonic clock with it. */
+  /**
+   * The virtual machine stands still, and its monotonic clock with it. After its wall clock was set back a little before,
+   * or while it was paused, it is only paused: see `jumpWall`.
+   */
   suspend(): void {
+    const isNearSetBack =
+      this.#isSetBackFrozen || this.world.nowMs - this.#setBackMs < SUSPENSION_ECHO_MS;
     this.#isFrozen = true;
-    this.#suspendedSinceMs ??= this.world.nowMs;
+    if (!isNearSetBack) this.#suspendedSinceMs ??= this.world.nowMs;
     this.world.trace("suspend", this.index);
   }
 
@@ -92,6 +100,7 @@ export class SimMachine {
       this.#resumedMs = this.world.nowMs;
     }
     this.#isFrozen = false;
+    this.#isSetBackFrozen = false;
     this.world.trace("resume", this.index, this.#postponed.length);
     const postponed = this.#postponed;
     this.#postponed = [];
@@ -106,6 +115,10 @@ export class SimMachine {
     const isNearSuspension =
       this.#suspendedSinceMs !== null || this.world.nowMs - this.#resumedMs < SUSPENSION_ECHO_MS;
     if (byMs < 0 && isNearSuspension) return;
+    if (byMs < 0) {
+      this.#setBackMs = this.world.nowMs;
+      this.#isSetBackFrozen = this.#isFrozen;
+    }
     this.#wallOffsetMs += byMs;
     this.world.trace("wall jump", this.index, Math.round(byMs));
   }

@@ -48,7 +48,15 @@ export function reasonOf(rule: Rule, delivered: number, bounced: number): string
   const sign = delivered > rule.deliveredThreshold ? ">" : "<=";
   const code = classify(rule, delivered, bounced);
   if (code === STATUS_NOT_CATCH_ALL) {
-    return `bounced ${bounced} >= ${rule.bouncedThreshold}, delivered ${delivered}`;
+    return `bounced ${bounced} >= ${rule.bouncedThreshold}, delivered ${delivered}${ratioText(rule, delivered, bounced)}`;
   }
-  return `delivered ${delivered} ${sign} ${rule.deliveredThreshold}, bounced ${bounced}`;
+  return `delivered ${delivered} ${sign} ${rule.deliveredThreshold}, bounced ${bounced}${ratioText(rule, delivered, bounced)}`;
+}
+
+/** What the share of bounces had to do with it: nothing, unless the rule has a limit and there were enough of them. */
+function ratioText(rule: Rule, delivered: number, bounced: number): string {
+  if (rule.maxBounceRatio === null || bounced < rule.bouncedThreshold || bounced === 0) return "";
+  const sign = isOverBounceRatio(rule, delivered, bounced) ? ">" : "<=";
+  const share = (bounced / (bounced + delivered)).toPrecision(3);
+  return `, share of bounces ${share} ${sign} ${rule.maxBounceRatio}`;
 }

@@ -293,10 +293,12 @@ export class PartitionState {
     if (entry < 0 || this.#isPageAhead(this.#parser.hash)) return;
     this.settle(entry);
     const from = this.table.status(entry);
+    const sinceMs = this.table.statusSinceMs(entry);
     const override = this.#overrides.get(entry);
     this.table.reset(entry);
     if (override !== undefined) {
-      this.table.setStatus(entry, statusCodeOf(override.status), timeMs);
+      const to = statusCodeOf(override.status);
+      this.table.setStatus(entry, to, to === from ? sinceMs : timeMs);
     }
     this.#announce(entry, from, this.table.status(entry), timeMs);
   }

@@ -160,7 +160,18 @@ export class Router implements Ingress {
     this.#assertAdmitting();
     await this.#answers.change({ kind: SECTION_OVERRIDE, domain, override, by });
     this.#options.logger.info({ by, domain, status: override.status }, "Override set");
-    return this.status(domain);
+    try {
+      return await this.status(domain);
+    } catch (cause) {
+      // The override is durable: an error that says "effect none" would not be true.
+      throw new CatchallError(
+        "outcome_unknown",
+        "The override is set, its domain can't be read now",
+        {
+          cause,
+        },
+      );
+    }
   }
 
   async removeOverride(domain: DomainName, by: string): Promise<void> {

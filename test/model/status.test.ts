@@ -57,6 +57,13 @@ describe("reasonOf", () => {
     assert.equal(reasonOf(DEFAULT_RULE, 1001, 0), "delivered 1001 > 1000, bounced 0");
     assert.equal(reasonOf(DEFAULT_RULE, 1000, 0), "delivered 1000 <= 1000, bounced 0");
     assert.equal(reasonOf(DEFAULT_RULE, 2000, 1), "bounced 1 >= 1, delivered 2000");
+    const rule = { ...DEFAULT_RULE, maxBounceRatio: 0.1 };
+    assert.equal(reasonOf(rule, 1007, 0), "delivered 1007 > 1000, bounced 0");
+    assert.equal(
+      reasonOf(rule, 1008, 2),
+      "delivered 1008 > 1000, bounced 2, share of bounces 0.00198 <= 0.1",
+    );
+    assert.equal(reasonOf(rule, 3, 1), "bounced 1 >= 1, delivered 3, share of bounces 0.250 > 0.1");
   });
 });
 

@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CounterTable } from "../../src/counters/counter-table.ts";
-import { DomainParser } from "../../src/model/domain-name.ts";
+import { type DomainName, DomainParser } from "../../src/model/domain-name.ts";
 import { BOUNCED } from "../../src/model/event.ts";
 import { RecordWriter } from "../../src/model/event-records.ts";
-import { DEFAULT_RULE } from "../../src/model/status.ts";
+import { DEFAULT_RULE, STATUS_CATCH_ALL } from "../../src/model/status.ts";
 import { IdempotencyWindow, KeyBudget } from "../../src/partition/idempotency-window.ts";
 import { PartitionState } from "../../src/partition/partition-state.ts";
-import { SECTION_RULE } from "../../src/partition/section-codec.ts";
+import {
+  SECTION_OVERRIDE,
+  SECTION_RESET,
+  SECTION_RULE,
+} from "../../src/partition/section-codec.ts";
 import { statusChangeOf } from "../../src/router/router.ts";
 
 const ENTRY = { incarnation: 4, sequence: 9, timeMs: 1_790_000_000_000 };
@@ -67,6 +71,22 @@ describe("PartitionState", () => {
     );
     apply(again, ["a.example", "b.example"]);
     assert.deepEqual(second, first.slice(1));
+  });
+
+  it("keeps the age of a status that an override holds over a reset", () => {
+    const state = openState([]);
+    state.endRecovery();
+    apply(state, ["a.example"]);
+    const domain = "a.example" as DomainName;
+    const override = { status: "catch-all", reason: "known" } as const;
+    const atMs = ENTRY.timeMs + 1000;
+    state.applyChange({ kind: SECTION_OVERRIDE, domain, override, by: "test" }, atMs);
+    state.applyChange({ kind: SECTION_RESET, domain, by: "test" }, atMs + 1000);
+    const entry = state.find(domain);
+    assert.deepEqual(
+      [state.table.status(entry), state.table.statusSinceMs(entry)],
+      [STATUS_CATCH_ALL, atMs],
+    );
   });
 
   it("orders a rule's changes after those of the events before it in its entry", () => {

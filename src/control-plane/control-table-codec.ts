@@ -117,7 +117,7 @@ function parseRebalance(value: unknown): RebalanceRecord {
   const fields = objectOf(value, "rebalance");
   return {
     id: textOf(fields["id"], "id"),
-    state: oneOf(fields["state"], "state", ["running", "done", "cancelled"]),
+    state: oneOf(fields["state"], "state", ["running", "done", "cancelled", "failed"]),
     drains: countOf(fields["drains"], "drains"),
     moves: arrayOf(fields["moves"], "moves", PARTITIONS_MAX).map(parseMove),
     startedAtMs: countOf(fields["startedAtMs"], "startedAtMs"),

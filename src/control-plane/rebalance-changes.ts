@@ -187,9 +187,15 @@ function endRecords(table: ControlTable): ControlTable {
   let changed = table;
   for (const record of table.rebalances) {
     if (record.state !== "running" || hasWork(changed, record)) continue;
-    changed = replaceRecord(changed, { ...record, state: "done" });
+    changed = replaceRecord(changed, { ...record, state: endStateOf(changed, record) });
   }
   return changed;
+}
+
+/** A drain that emptied its node is done, whoever took the partitions; a node that died meanwhile was not drained. */
+function endStateOf(table: ControlTable, { drains, moves }: RebalanceRecord): "done" | "failed" {
+  if (drains !== NOBODY && memberOf(table, drains)?.state !== "dead") return "done";
+  return moves.some((move) => moveState(table, move) === "dropped") ? "failed" : "done";
 }
 
 /** A drain goes on until the node owns nothing, whatever became of its first plan. */

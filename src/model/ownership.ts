@@ -58,7 +58,8 @@ export interface PartitionMove {
 /** A rebalance or drain that an operator started; the table holds the last few. */
 export interface RebalanceRecord {
   readonly id: string;
-  readonly state: "running" | "done" | "cancelled";
+  /** `failed`: it ended with moves that were dropped. */
+  readonly state: "running" | "done" | "cancelled" | "failed";
   /** The incarnation that a drain empties; NOBODY for a rebalance. */
   readonly drains: number;
   /** All moves of the plan; a move is done when `to` owns the partition, dropped when `to` died. */

@@ -185,7 +185,7 @@ export interface Ingress {
   rebalanceProgress(id: string): Promise<RebalanceProgress>;
   /**
    * Ends a rebalance or drain before its moves are done; again is harmless. Rejects with `rebalance_not_found`, or
-   * `conflict` when it is done.
+   * `conflict` when it is done or has failed.
    */
   cancelRebalance(id: string): Promise<RebalanceProgress>;
   /** Rejects with `node_not_found` or `drain_impossible`. */

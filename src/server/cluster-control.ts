@@ -165,8 +165,10 @@ export class ClusterControl implements OperatorControl {
 
   async cancelRebalance(id: string): Promise<RebalanceProgress> {
     const { table } = await this.#options.table.change((now) => {
-      if (recordOf(now, id)?.state === "done") {
-        throw new CatchallError("conflict", `"${id}" is done: there is nothing left to cancel`);
+      const state = recordOf(now, id)?.state;
+      if (state === "done" || state === "failed") {
+        const what = state === "done" ? "is done" : "has failed";
+        throw new CatchallError("conflict", `"${id}" ${what}: there is nothing left to cancel`);
       }
       return cancelRebalance(now, id);
     });

@@ -553,21 +553,20 @@ describe("cluster", () => {
     );
   });
 
-  it("ends with 1 when the moves fail", async () => {
-    const failing: Answer = ({ method }, response) =>
-      method === "POST"
-        ? answerJson(response, 202, plan)
-        : answerJson(response, 200, {
-            id: "r1",
-            state: "failed",
-            done: 0,
-            total: 1,
-            bytes: 0,
-            etaMs: null,
-          });
+  it("ends with 1 when the moves fail, and says how many were seen to move", async () => {
+    const progress = { id: "r1", total: 21, bytes: 0, etaMs: null };
+    const failing: Answer = ({ method }, response, index) => {
+      if (method === "POST") answerJson(response, 202, plan);
+      else if (index < 2) answerJson(response, 200, { ...progress, state: "running", done: 9 });
+      else answerJson(response, 200, { ...progress, state: "failed", done: 0 });
+    };
     const { code, stderr } = await against(failing, ["rebalance", "--watch"]);
     assert.equal(code, 1);
-    assert.match(stderr, /error: r1 failed with 1 partition left\n {2}next: see: catchall ring/);
+    assert.match(
+      stderr,
+      /error: r1 failed: 9 of 21 partitions moved\n {2}next: see: catchall ring/,
+    );
+    assert.doesNotMatch(stderr, /21 of 21/);
   });
 
   it("goes on watching while nobody answers for a while, and says when somebody cancelled", async () => {
@@ -579,7 +578,7 @@ describe("cluster", () => {
     };
     const { code, stderr } = await against(passing, ["rebalance", "--watch"]);
     assert.equal(code, 1);
-    assert.match(stderr, /error: r1 was cancelled with 2 partitions left\n/);
+    assert.match(stderr, /error: r1 was cancelled: 1 of 3 partitions moved\n/);
     const lost: Answer = ({ method }, response) =>
       method === "POST"
         ? answerJson(response, 202, plan)

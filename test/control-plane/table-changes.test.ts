@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { encodeTable, parseTable } from "../../src/control-plane/control-table-codec.ts";
 import {
   cancelRebalance,
   drainMember,
@@ -276,17 +277,42 @@ describe("rebalances", () => {
     assert.throws(() => cancelRebalance(cancelled, "x"), { code: "rebalance_not_found" });
   });
 
-  it("drop moves whose target died and end all the same", () => {
+  it("fail when a target died before or after it took something", () => {
     const started = must(
       startRebalance(withNode(assignedTable(3), "n4"), { id: "r", startedAtMs: 1 }),
     );
     const stepped = must(stepRebalances(started));
     const end = { incarnation: 4, endSequence: 0, state: "dead", endedAtMs: 1 } as const;
+    const [first] = moving(stepped);
+    const { partition, from, to } = first ?? { partition: 0, from: 0, to: 0 };
+    const move = { partition, from, to, epoch: 1, endSequence: 0, bytes: 0 };
+    for (const table of [stepped, must(finishMove(stepped, move))]) {
+      const after = runMoves(must(endMember(table, end)));
+      assert.deepEqual(loadsOf(after).sort(), [21, 21, 22]);
+      assert.equal(after.rebalances[0]?.state, "failed");
+      for (const planned of after.rebalances[0]?.moves ?? [])
+        assert.equal(moveState(after, planned), "dropped");
+      assert.deepEqual(parseTable(encodeTable(after)), { ok: after });
+      assert.equal(cancelRebalance(after, "r"), null);
+    }
+  });
+
+  it("are done for a drain whose target died once others have taken what was left", () => {
+    const plan = must(drainMember(assignedTable(4), { id: "d", startedAtMs: 1, incarnation: 2 }));
+    const stepped = must(stepRebalances(plan));
+    const end = { incarnation: 4, endSequence: 0, state: "dead", endedAtMs: 1 } as const;
     const after = runMoves(must(endMember(stepped, end)));
-    assert.deepEqual(loadsOf(after).sort(), [21, 21, 22]);
+    assert.equal(partitionsOf(after, 2).length, 0);
+    assert.ok(after.rebalances[0]?.moves.some((move) => moveState(after, move) === "dropped"));
     assert.equal(after.rebalances[0]?.state, "done");
-    for (const move of after.rebalances[0]?.moves ?? [])
-      assert.equal(moveState(after, move), "dropped");
+  });
+
+  it("fail for a drain whose node died before it was empty", () => {
+    const plan = must(drainMember(assignedTable(3), { id: "d", startedAtMs: 1, incarnation: 2 }));
+    const end = { incarnation: 2, endSequence: 0, state: "dead", endedAtMs: 1 } as const;
+    const died = must(endMember(must(stepRebalances(plan)), { ...end, avoid: new Set([1]) }));
+    const after = runMoves(died);
+    assert.equal(after.rebalances[0]?.state, "failed");
   });
 });
 

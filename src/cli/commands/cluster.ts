@@ -184,7 +184,7 @@ async function watchMoves(client: CatchallClient, id: string, context: CliContex
         const bytes = now.bytes === 0 ? "" : `, ${formatCount(now.bytes)} bytes`;
         progress.update(done, now.total, `partitions${bytes}${eta}`);
         if (now.state === "done") return;
-        if (now.state !== "running") throw notDone(now);
+        if (now.state !== "running") throw notDone(now, done);
       }
       await sleep(WATCH_INTERVAL_MS, undefined, { signal });
     }
@@ -209,9 +209,10 @@ async function progressOf(
   }
 }
 
-function notDone({ id, state, total, done }: RebalanceProgress): CommandFailure {
+/** `done` is the most that was seen: what had moved to a node that then died is nowhere in the last answer. */
+function notDone({ id, state, total }: RebalanceProgress, done: number): CommandFailure {
   const what = state === "cancelled" ? "was cancelled" : "failed";
-  return new CommandFailure(`${id} ${what} with ${countOf(total - done, "partition")} left`, {
+  return new CommandFailure(`${id} ${what}: ${done} of ${countOf(total, "partition")} moved`, {
     next: "see: catchall ring",
   });
 }

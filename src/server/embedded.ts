@@ -3,7 +3,6 @@
  * `assembleNode`, and gives back a node that serves until it is stopped.
  */
 
-import { mkdir } from "node:fs/promises";
 import type { CheckpointStore } from "../checkpoint/checkpoint-store.ts";
 import { FileCheckpointStore } from "../checkpoint/file-checkpoint-store.ts";
 import type { Config } from "../config/config-type.ts";
@@ -19,6 +18,7 @@ import type { Disk } from "../runtime/disk.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { NodeClock } from "../runtime/node-clock.ts";
+import { makeDataDirectory } from "../runtime/node-data-directory.ts";
 import { lockDataDirectory } from "../runtime/node-data-lock.ts";
 import { NodeDisk } from "../runtime/node-disk.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
@@ -48,11 +48,12 @@ export interface EmbeddedNode extends AssembledNode, RunningNode {
 
 /**
  * Opens the data directory, recovers, and serves.
- * Errors: CatchallError `data_dir_locked`, `log_damaged`, `checkpoint_damaged`, `conflict` (another --partitions).
+ * Errors: CatchallError `data_dir_locked`, `log_damaged`, `checkpoint_damaged`, `conflict` (another --partitions, a --data-dir that
+ * can't be one).
  */
 export async function startEmbeddedNode(options: EmbeddedOptions): Promise<EmbeddedNode> {
   const { config } = options;
-  await mkdir(config.dataDir, { recursive: true });
+  await makeDataDirectory(config.dataDir);
   const disk = new NodeDisk(config.dataDir);
   const lock = await lockDataDirectory(config.dataDir);
   try {

@@ -25,16 +25,26 @@ export interface StreamOptions {
   readonly onEnd: () => void;
 }
 
+/** What streams do, for metrics. */
+export interface StreamObserver {
+  /** So many changes were written to one client. */
+  sent(changes: number): void;
+  /** A client that reads too slowly was cut off. */
+  cutOff(): void;
+}
+
 export class StatusStreams {
   readonly history: ChangeHistory;
   readonly #ingress: Ingress;
+  readonly #observer: StreamObserver;
   readonly #open: Set<StatusStream> = new Set();
   #isKeeping = false;
   #unsubscribe: (() => void) | null = null;
 
-  constructor(ingress: Ingress, history: ChangeHistory) {
+  constructor(ingress: Ingress, history: ChangeHistory, observer: StreamObserver) {
     this.#ingress = ingress;
     this.history = history;
+    this.#observer = observer;
   }
 
   /** From now on changes are kept, streams or none: until then they would cost and serve nobody. */
@@ -45,8 +55,10 @@ export class StatusStreams {
 
   /** Subscribes now; nothing is written before `start`. */
   open(options: StreamOptions): StatusStream {
+    const observer = this.#observer;
     const stream = new StatusStream({
       ...options,
+      observer,
       onEnd: () => {
         this.#open.delete(stream);
         if (this.#open.size === 0 && !this.#isKeeping) this.#stop();
@@ -77,7 +89,7 @@ export class StatusStreams {
 }
 
 export class StatusStream {
-  readonly #options: StreamOptions;
+  readonly #options: StreamOptions & { readonly observer: StreamObserver };
   #backlog: string[] = [];
   /** What the client missed, bounded by the history; written before the backlog, piece by piece. */
   #missed: readonly StatusChange[] = [];
@@ -88,7 +100,7 @@ export class StatusStream {
   #isEnded = false;
   #heartbeat: TimerHandle | null = null;
 
-  constructor(options: StreamOptions) {
+  constructor(options: StreamOptions & { readonly observer: StreamObserver }) {
     this.#options = options;
   }
 
@@ -118,8 +130,10 @@ export class StatusStream {
   offer(change: StatusChange): void {
     if (this.#isEnded || !this.#options.accepts(change)) return;
     this.#backlog.push(changeEvent(change));
-    if (this.#backlog.length > this.#options.backlogMax) this.end();
-    else if (this.#isReady) this.#drain();
+    if (this.#backlog.length > this.#options.backlogMax) {
+      this.#options.observer.cutOff();
+      this.end();
+    } else if (this.#isReady) this.#drain();
   }
 
   end(): void {
@@ -138,6 +152,7 @@ export class StatusStream {
     this.#writeMissed(this.#stream);
     if (!this.#isReady || this.#backlog.length === 0) return;
     const chunk = this.#backlog.join("");
+    this.#options.observer.sent(this.#backlog.length);
     this.#backlog = [];
     this.#isReady = this.#stream.write(chunk);
   }
@@ -146,6 +161,7 @@ export class StatusStream {
     while (this.#isReady && this.#missedAt < this.#missed.length) {
       const piece = this.#missed.slice(this.#missedAt, this.#missedAt + MISSED_PIECE);
       this.#missedAt += piece.length;
+      this.#options.observer.sent(piece.length);
       this.#isReady = stream.write(piece.map(changeEvent).join(""));
     }
   }

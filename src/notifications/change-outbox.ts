@@ -40,6 +40,12 @@ export interface ChangeOutboxOptions {
   readonly sinks: readonly ChangeSink[];
   readonly timers: Timers;
   readonly logger: Logger;
+  /** For metrics: what became of so many changes at a sink. */
+  readonly observer: (
+    sink: string,
+    result: "stored" | "failed" | "skipped",
+    changes: number,
+  ) => void;
   /** Default CHANGES_WAITING_MAX. */
   readonly waitingMax?: number;
 }
@@ -221,9 +227,11 @@ class SinkLane {
       if (this.#isClosed) return;
       if (this.#failures > 0) this.#tellBack();
       this.#failures = 0;
+      this.#options.observer(this.#sink.name, "stored", changes.length);
       this.#advance(changes.length);
     } catch (error) {
       this.#storing = 0;
+      this.#options.observer(this.#sink.name, "failed", changes.length);
       if (!this.#isClosed) this.#retryLater(error);
       return;
     }
@@ -256,6 +264,7 @@ class SinkLane {
     this.#skipped += skipped.length;
     this.#gap += skipped.length;
     if (this.#storing === 0) this.#advance(0);
+    this.#options.observer(this.#sink.name, "skipped", skipped.length);
     for (const change of skipped) this.#sink.skipped?.(change);
   }
 

@@ -93,6 +93,12 @@ export class NodeMetrics {
     this.#forwardEvents.observe(events);
   }
 
+  /** Status changes that a sink stored, failed to store, or will not be given. */
+  notified(channel: string, result: "stored" | "failed" | "skipped", changes: number): void {
+    const help = "Status changes that were told to somebody outside";
+    this.#metrics.counter("notifications_total", help, { channel, result }).add(changes);
+  }
+
   /** A planned move of a partition to this node ended. */
   handoff(result: "done" | "dropped" | "failed"): void {
     this.#metrics.counter("handoffs_total", HANDOFFS_HELP, { result }).add();

@@ -53,15 +53,21 @@ describe("ChangeOutbox", () => {
   let timers: VirtualTimers;
   let sink: TestSink;
   let optional: TestSink;
+  let told: Map<string, number>;
+  const observer = (name: string, result: string, changes: number): void => {
+    const key = `${name} ${result}`;
+    told.set(key, (told.get(key) ?? 0) + changes);
+  };
 
   beforeEach(() => {
+    told = new Map();
     timers = new VirtualTimers();
     sink = new TestSink("changes");
     optional = new TestSink("statuses", false);
   });
 
   function outboxOf(sinks: readonly ChangeSink[], waitingMax = 80): ChangeOutbox {
-    return new ChangeOutbox({ sinks, timers, logger: SILENT_LOGGER, waitingMax });
+    return new ChangeOutbox({ sinks, timers, logger: SILENT_LOGGER, waitingMax, observer });
   }
 
   const idsOf = (numbers: readonly number[]) => numbers.map((n) => changeOf(n).id);
@@ -152,6 +158,10 @@ describe("ChangeOutbox", () => {
     const all = [...optional.lost, ...optional.stored];
     assert.deepEqual(all, idsOf(range(1, 201)), "each is either lost and told, or stored");
     assert.equal(outbox.states()[1]?.skipped, optional.lost.length);
+    assert.equal(told.get("changes stored"), 200);
+    assert.equal(told.get("statuses skipped"), optional.lost.length);
+    assert.equal(told.get("statuses stored"), optional.stored.length);
+    assert.ok((told.get("statuses failed") ?? 0) > 0);
   });
 
   it("loses nothing that is just being stored, and flushes no earlier", async () => {

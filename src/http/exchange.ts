@@ -160,19 +160,37 @@ export class Exchange implements EventReply {
     }
     this.reply.readBody(
       limits.bodyBytesMax,
-      (body) => {
-        try {
-          onBody(body);
-        } catch (error) {
-          this.problem(error);
-        }
-      },
-      (reason) => {
-        if (reason === "aborted") return this.#finish(499);
-        this.problem(
-          new CatchallError(reason === "timeout" ? "request_timeout" : "body_too_large"),
-        );
-      },
+      (body) => this.#attempt(() => onBody(body)),
+      (reason) => this.#failBody(reason),
+    );
+  }
+
+  /**
+   * For requests that need no body and have one all the same: waits for its end and ignores its content, since a body
+   * that turns out malformed is refused by the server with effect none. Whatever `onEnd` throws is answered.
+   */
+  skipBody(request: HttpRequest, onEnd: () => void): void {
+    const bytesMax = this.context.deps.limits.bodyBytesMax;
+    if (bodyBytes(request, 0) > bytesMax) return this.problem(new CatchallError("body_too_large"));
+    return this.reply.skipBody(
+      bytesMax,
+      () => this.#attempt(onEnd),
+      (reason) => this.#failBody(reason),
+    );
+  }
+
+  #attempt(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.problem(error);
+    }
+  }
+
+  #failBody(reason: "too_large" | "aborted" | "timeout"): void {
+    if (reason === "aborted") return this.#finish(499);
+    return this.problem(
+      new CatchallError(reason === "timeout" ? "request_timeout" : "body_too_large"),
     );
   }
 

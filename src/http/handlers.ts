@@ -1,7 +1,8 @@
 /**
  * Joins the route table and the handlers. Every route passes the same gates in this order: who asks, is there room,
  * then the handler; whatever a handler throws becomes a problem.
- * Invariant: access and admission are decided from the headers, before a byte of the body is read.
+ * Invariant: access and admission are decided from the headers, before a byte of the body is read; nothing is changed
+ * before the body has arrived whole, also where its content does not matter.
  */
 
 import { ROUTES, type RouteId, type RouteSpec, sheddingOf } from "../api/routes.ts";
@@ -15,9 +16,19 @@ import { bulkEventsHandler, singleEventHandler } from "./event-handlers.ts";
 import { Exchange, ExchangeContext, type ExchangeHandler } from "./exchange.ts";
 import type { HttpDeps } from "./http-deps.ts";
 import type { HttpHandler, HttpRequest, HttpRoute, HttpServerOptions } from "./http-server.ts";
+import { KeptRequest } from "./kept-request.ts";
 import * as node from "./node-handlers.ts";
-import { StatusStreams } from "./status-streams.ts";
+import { StatusStreams, type StreamObserver } from "./status-streams.ts";
 import { changesHandler, watchDomainHandler } from "./stream-handlers.ts";
+
+/** The routes whose handlers read the body themselves. */
+const WITH_BODY: ReadonlySet<RouteId> = new Set([
+  "postEvents",
+  "lookup",
+  "putOverride",
+  "importChunk",
+  "putRule",
+]);
 
 export interface HttpSurface {
   readonly routes: readonly HttpRoute[];
@@ -31,7 +42,7 @@ export function createSurface(deps: HttpDeps): HttpSurface {
   const context = new ExchangeContext(deps);
   const origin = `since-${deps.ingress.nodeId}-${deps.clock.wallMs().toString(36)}`;
   const history = new ChangeHistory(deps.limits.changesKeptMax, origin);
-  const streams = new StatusStreams(deps.ingress, history);
+  const streams = new StatusStreams(deps.ingress, history, streamObserver(deps));
   const handlers = handlersOf(context, streams);
   deps.metrics.gauge(
     "http_streams",
@@ -52,6 +63,14 @@ export function createSurface(deps: HttpDeps): HttpSurface {
     fallback: createFallbackOf(context),
     endStreams: () => streams.endAll(),
   };
+}
+
+function streamObserver({ metrics }: HttpDeps): StreamObserver {
+  const help = "Status changes that were told to somebody outside";
+  const of = (result: string) =>
+    metrics.counter("notifications_total", help, { channel: "stream", result });
+  const [sent, cutOff] = [of("sent"), of("cut_off")];
+  return { sent: (changes) => sent.add(changes), cutOff: () => cutOff.add(1) };
 }
 
 function handlersOf(
@@ -97,6 +116,7 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
   const timer = context.timer(route.method, route.pattern);
   const shedding = sheddingOf(route);
   const isReadOnly = route.method === "GET" || route.role === "read";
+  const ignoresBody = !isReadOnly && !WITH_BODY.has(route.id);
   return (request, reply) => {
     if (isReadOnly) reply.isReadOnly = true;
     const startedMs = clock.monotonicMs();
@@ -108,6 +128,10 @@ function guard(context: ExchangeContext, route: RouteSpec, handle: ExchangeHandl
       if (route.role === "write" && refusal.code === "overloaded")
         context.countRejected("overloaded");
       return exchange.problem(refusal);
+    }
+    if (ignoresBody && request.hasBody) {
+      const kept = new KeptRequest(request);
+      return exchange.skipBody(request, () => handle(exchange, kept));
     }
     try {
       handle(exchange, request);

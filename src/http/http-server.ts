@@ -14,6 +14,8 @@ export interface HttpRequest {
   readonly path: string;
   /** Raw query without "?", "" when none. */
   readonly query: string;
+  /** True when a body of at least a byte, or one in chunks, is announced: it may yet be malformed, or never end. */
+  readonly hasBody: boolean;
   /** Raw (still percent-encoded) path parameter of the route pattern, from 0. */
   parameter(index: number): string;
   /** Header value by lower-case name, "" when absent. */
@@ -42,6 +44,12 @@ export interface HttpReply {
   readBody(
     maxBytes: number,
     onBody: (body: Uint8Array) => void,
+    onError: (reason: "too_large" | "aborted" | "timeout") => void,
+  ): void;
+  /** Like `readBody` for a body that nobody wants: `onEnd` once it has arrived whole, and nothing of it is kept. */
+  skipBody(
+    maxBytes: number,
+    onEnd: () => void,
     onError: (reason: "too_large" | "aborted" | "timeout") => void,
   ): void;
   /** At most one listener; called when the client goes before the answer (or during a stream). */

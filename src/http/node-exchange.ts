@@ -74,6 +74,10 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     return this.query === "" ? this.path.length : this.path.length + 1 + this.query.length;
   }
 
+  get hasBody(): boolean {
+    return this.contentLength > 0 || this.message.headers["transfer-encoding"] !== undefined;
+  }
+
   parameter(index: number): string {
     this.assertReadable();
     return this.parameters[index] ?? "";
@@ -130,6 +134,21 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     onBody: (body: Uint8Array) => void,
     onError: (reason: BodyErrorReason) => void,
   ): void {
+    const chunks: Uint8Array[] = [];
+    this.receiveBody(maxBytes, chunks, () => onBody(Buffer.concat(chunks)), onError);
+  }
+
+  skipBody(maxBytes: number, onEnd: () => void, onError: (reason: BodyErrorReason) => void): void {
+    this.receiveBody(maxBytes, null, onEnd, onError);
+  }
+
+  /** `chunks` null: the content is dropped. */
+  private receiveBody(
+    maxBytes: number,
+    chunks: Uint8Array[] | null,
+    onEnd: () => void,
+    onError: (reason: BodyErrorReason) => void,
+  ): void {
     if (this.isClosed) {
       onError("aborted");
       return;
@@ -144,7 +163,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.leaveDeadline();
     this.server.bodyDeadlines.add(this);
     this.bodyErrorListener = onError;
-    this.collectBody(maxBytes, onBody);
+    this.collectBody(maxBytes, chunks, onEnd);
   }
 
   onAborted(listener: () => void): void {
@@ -192,15 +211,14 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.send(504, PROBLEM_HEADERS, serverProblem(code));
   }
 
-  private collectBody(maxBytes: number, onBody: (body: Uint8Array) => void): void {
-    const chunks: Uint8Array[] = [];
+  private collectBody(maxBytes: number, chunks: Uint8Array[] | null, onEnd: () => void): void {
     let receivedBytes = 0;
     this.message.on("data", (chunk: Uint8Array) => {
       if (this.bodyErrorListener === null) return;
       receivedBytes += chunk.byteLength;
-      if (receivedBytes <= maxBytes) chunks.push(chunk);
+      if (receivedBytes <= maxBytes) chunks?.push(chunk);
       else {
-        chunks.length = 0;
+        if (chunks !== null) chunks.length = 0;
         if (receivedBytes > maxBytes + DRAIN_BYTES_MAX) this.failBody("too_large", true);
       }
     });
@@ -212,7 +230,7 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
       }
       this.bodyErrorListener = null;
       this.restartReplyDeadline();
-      this.guard(() => onBody(Buffer.concat(chunks, receivedBytes)));
+      this.guard(onEnd);
     });
     this.message.on("error", () => this.abort());
   }

@@ -97,6 +97,10 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     return this.pathText;
   }
 
+  get hasBody(): boolean {
+    return this.framing > 0 || this.framing === FRAMING_CHUNKED;
+  }
+
   /** Length of path and query, from what the handler needs anyway. */
   urlLength(shape: PathShape): number {
     let length = shape.fixedLength ?? this.path.length;
@@ -174,6 +178,21 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     onBody: (body: Uint8Array) => void,
     onError: (reason: BodyErrorReason) => void,
   ): void {
+    const chunks: Uint8Array[] = [];
+    this.receiveBody(maxBytes, chunks, () => onBody(joined(chunks)), onError);
+  }
+
+  skipBody(maxBytes: number, onEnd: () => void, onError: (reason: BodyErrorReason) => void): void {
+    this.receiveBody(maxBytes, null, onEnd, onError);
+  }
+
+  /** `chunks` null: the content is dropped. */
+  private receiveBody(
+    maxBytes: number,
+    chunks: Uint8Array[] | null,
+    onEnd: () => void,
+    onError: (reason: BodyErrorReason) => void,
+  ): void {
     if (this.isClosed) {
       onError("aborted");
       return;
@@ -189,20 +208,19 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.leaveDeadline();
     this.server.bodyDeadlines.add(this);
     this.bodyErrorListener = onError;
-    const chunks: Uint8Array[] = [];
     let receivedBytes = 0;
     this.response.onData((chunk, isLast) => {
       if (this.bodyErrorListener === null) return;
       this.isParsing = true;
       receivedBytes += chunk.byteLength;
       if (receivedBytes > maxBytes) {
-        chunks.length = 0;
+        if (chunks !== null) chunks.length = 0;
         const isHopeless = receivedBytes > maxBytes + DRAIN_BYTES_MAX;
         if (isHopeless || isLast) this.failBody("too_large", isHopeless);
       } else {
         // The library takes the memory back when this returns.
-        if (chunk.byteLength > 0) chunks.push(new Uint8Array(chunk.slice(0)));
-        if (isLast) this.finishBody(chunks, receivedBytes, onBody);
+        if (chunk.byteLength > 0) chunks?.push(new Uint8Array(chunk.slice(0)));
+        if (isLast) this.finishBody(onEnd);
       }
       this.isParsing = false;
     });
@@ -283,16 +301,10 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.response.endWithoutBody();
   }
 
-  private finishBody(
-    chunks: readonly Uint8Array[],
-    bytes: number,
-    onBody: (body: Uint8Array) => void,
-  ): void {
+  private finishBody(onEnd: () => void): void {
     this.bodyErrorListener = null;
     this.restartReplyDeadline();
-    const only = chunks[0];
-    const body = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes);
-    this.guard(() => onBody(body));
+    this.guard(onEnd);
   }
 
   private failBody(reason: BodyErrorReason, isClosing: boolean): void {
@@ -331,6 +343,11 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     if (this.request === null) throw new InvariantViolation("request read after its handler");
     return this.request;
   }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const only = chunks[0];
+  return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
 }
 
 function writeNoContent(): void {

@@ -18,8 +18,16 @@ const PUT = `PUT /events/a.example/delivered HTTP/1.1\r\n${HOST}`;
 const SHAPES: Readonly<Record<string, { bytes: string; status: number }>> = {
   "PUT without a body": { bytes: `${PUT}\r\n`, status: 204 },
   "PUT with an empty body": { bytes: `${PUT}Content-Length: 0\r\n\r\n`, status: 204 },
-  "PUT with a body that nobody reads": {
+  "PUT with a body that is skipped": {
     bytes: `${PUT}Content-Length: 5\r\n\r\nhello`,
+    status: 204,
+  },
+  "PUT with chunks that are skipped": {
+    bytes: `${PUT}Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n`,
+    status: 204,
+  },
+  "DELETE with a body that nobody reads": {
+    bytes: `DELETE /domains/a.example HTTP/1.1\r\n${HOST}Content-Length: 5\r\n\r\nhello`,
     status: 204,
   },
   "POST by length": {

@@ -13,6 +13,7 @@ import {
 } from "../support/http-server-fixture.ts";
 import { exchange, RawConnection } from "../support/raw-http.ts";
 import { describeConnections, describeStreams } from "./http-connections.ts";
+import { describeSkippedBodies } from "./http-skipped-bodies.ts";
 
 export function describeHttpServer(name: string, open: OpenHttpServer): void {
   describe(name, () => {
@@ -24,6 +25,7 @@ export function describeHttpServer(name: string, open: OpenHttpServer): void {
     describeRouting(() => fixture);
     describeReplies(() => fixture);
     describeBodies(() => fixture);
+    describeSkippedBodies(() => fixture);
     describeConnections(open);
     describeStreams(open);
   });
@@ -287,7 +289,8 @@ function describeBodies(fixture: () => HttpServerFixture): void {
   it("drops a body that no handler reads, and never takes it for a request", async () => {
     const body = put("smuggled.example");
     const connection = await RawConnection.open(fixture().port);
-    connection.send(put("a.example", `Content-Length: ${body.length}\r\n`) + body);
+    const head = `DELETE /domains/a.example HTTP/1.1\r\n${HOST}Content-Length: ${body.length}\r\n`;
+    connection.send(`${head}\r\n${body}`);
     assert.equal((await connection.responses(1))[0]?.status, 204);
     connection.send(get("/domains/stats"));
     const responses = await connection.responses(2);

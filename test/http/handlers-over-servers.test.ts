@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import type { HttpServer } from "../../src/http/http-server.ts";
 import { openHttpServer } from "../../src/http/node-open-http-server.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
+import { BROKEN_BODIES } from "../conformance/http-skipped-bodies.ts";
 import { type Fixture, openFixture } from "../support/http-fixture.ts";
 import { RawConnection } from "../support/raw-http.ts";
 
@@ -57,6 +58,38 @@ for (const kind of ["node", "uws"] as const) {
       assert.equal(head.status, 200);
       assert.equal(await head.text(), "");
     });
+
+    it("counts an event with a body once, whatever the body, and keeps its key", async () => {
+      for (const body of ["x", "{}", "y".repeat(100_000)]) {
+        const put = await fetch(`${base}/events/body.example/delivered`, {
+          method: "PUT",
+          body,
+          headers: { "idempotency-key": `body-${kind}` },
+        });
+        assert.equal(put.status, 204);
+      }
+      assert.equal(fixture.ingress.counts.get("body.example")?.delivered, 1);
+      const bad = { method: "POST", body: "x", headers: { "idempotency-key": "a b" } };
+      assert.equal((await fetch(`${base}/events/body.example/delivered`, bad)).status, 400);
+      const local = await fetch(`${base}/events/localhost/delivered`, { method: "PUT", body: "x" });
+      assert.equal(local.status, 400);
+      const rebalance = `${base}/cluster/rebalance?dryRun=true`;
+      assert.equal((await fetch(rebalance, { method: "POST", body: "{}" })).status, 200);
+    });
+
+    for (const [name, [headers, body]] of Object.entries(BROKEN_BODIES)) {
+      it(`counts no event with a body ${name}, and says nothing else`, async () => {
+        const submitted = fixture.ingress.submitted.length;
+        const connection = await RawConnection.open(Number(new URL(base).port));
+        const head = `PUT /events/broken.example/delivered HTTP/1.1\r\nHost: a.example\r\n`;
+        connection.send(`${head}${headers}\r\n${body}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        connection.socket.end();
+        assert.ok(await connection.until(() => connection.isClosed, 3_000));
+        assert.equal(fixture.ingress.submitted.length, submitted);
+        assert.match(connection.bytes.toString(), /^($|HTTP\/1\.1 400 )/);
+      });
+    }
 
     it("counts a bulk of many lines", async () => {
       const lines = Array.from(

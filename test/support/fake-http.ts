@@ -99,6 +99,13 @@ export class FakeReply implements HttpReply {
     if (failure === "aborted") this.isClosed = true;
     queueMicrotask(() => (failure === null ? onBody(this.#requestBody) : onError(failure)));
   }
+  skipBody(
+    maxBytes: number,
+    onEnd: () => void,
+    onError: (reason: "too_large" | "aborted" | "timeout") => void,
+  ): void {
+    this.readBody(maxBytes, onEnd, onError);
+  }
   onAborted(listener: () => void): void {
     if (this.#onAborted !== null) throw new Error("onAborted twice");
     this.#onAborted = listener;
@@ -150,6 +157,7 @@ export class FakeHttp {
       method,
       path,
       query,
+      hasBody: (body?.length ?? 0) > 0,
       parameter: (index) => parameters[index] ?? "",
       header: (name) => headers.get(name) ?? "",
       remoteAddress: () => options.remoteAddress ?? "127.0.0.1",

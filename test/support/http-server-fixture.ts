@@ -94,9 +94,17 @@ function eventRoutes(get: GetFixture): HttpRoute[] {
       handler: (request, reply) => {
         const fixture = get();
         const domain = request.parameter(0);
-        fixture.handledCount += 1;
-        fixture.handled.set(domain, (fixture.handled.get(domain) ?? 0) + 1);
-        fixture.answerSoon(reply, request.header("idempotency-key") === "again");
+        const isReplayed = request.header("idempotency-key") === "again";
+        const count = (): void => {
+          fixture.handledCount += 1;
+          fixture.handled.set(domain, (fixture.handled.get(domain) ?? 0) + 1);
+          fixture.answerSoon(reply, isReplayed);
+        };
+        if (!request.hasBody) return count();
+        return reply.skipBody(BODY_BYTES_MAX, count, (reason) => {
+          fixture.bodyErrors.push(reason);
+          reply.send(reason === "timeout" ? 408 : 413, [], null);
+        });
       },
     },
     {
@@ -142,7 +150,10 @@ function readRoutes(get: GetFixture): HttpRoute[] {
     {
       method: "DELETE",
       pattern: "/domains/:domain",
-      handler: (_request, reply) => reply.send(204, [], null),
+      handler: (_request, reply) => {
+        get().handledCount += 1;
+        reply.send(204, [], null);
+      },
     },
     {
       method: "GET",

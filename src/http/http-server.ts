@@ -89,7 +89,9 @@ export interface HttpServer {
   readonly kind: string;
   /** Rejects when the port is taken; resolves to the port bound (for port 0). Exclusive: two servers never share one. */
   listen(host: string, port: number): Promise<number>;
-  /** Stops accepting; later answers close their connections. */
+  /** From now on every answer closes its connection; new ones are still taken, to be told that this node stops. */
+  beginStopping(): void;
+  /** Stops accepting; answers close their connections. */
   stopAccepting(): void;
   /**
    * After stopAccepting: resolves when no connection is open, or when `graceMs` have passed. A client that sends on an

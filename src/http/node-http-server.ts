@@ -89,8 +89,12 @@ class NodeHttpServer implements HttpServer {
     });
   }
 
-  stopAccepting(): void {
+  beginStopping(): void {
     this.state.isStopping = true;
+  }
+
+  stopAccepting(): void {
+    this.beginStopping();
     if (this.server.listening) this.server.close();
   }
 

@@ -99,8 +99,12 @@ class UwsHttpServer implements HttpServer {
     });
   }
 
-  stopAccepting(): void {
+  beginStopping(): void {
     this.state.isStopping = true;
+  }
+
+  stopAccepting(): void {
+    this.beginStopping();
     if (this.listenSocket !== null) this.uws.us_listen_socket_close(this.listenSocket);
     this.listenSocket = null;
   }

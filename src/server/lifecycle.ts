@@ -1,6 +1,6 @@
 /**
- * The order in which a node stops: not ready → what it owns handed to others (cluster) → no new connections → no new
- * events → what is pending is committed and answered → checkpoint → sockets closed.
+ * The order in which a node stops: not ready → what it owns handed to others (cluster) → no new events → what is pending
+ * is committed and answered → no new connections → checkpoint → sockets closed.
  * Safety: the log is closed last, so nothing that was answered is lost whenever this is cut short.
  */
 
@@ -10,6 +10,8 @@ import type { Ingress } from "../router/ingress.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Timers } from "../runtime/timers.ts";
 
+/** For so long new connections are still taken, so that probes hear 503 from `/readyz` and not only a refusal. */
+const NOTICE_MS = 500;
 /**
  * Time for the clients of open connections to send once more, and to hear that this node stops. Cut off at once, those
  * that happen to send at that moment would have to take their event for unknown.
@@ -62,9 +64,14 @@ async function inOrder(
   const deadlineMs = node.clock.monotonicMs() + timeoutMs;
   const leftMs = () => Math.max(0, deadlineMs - node.clock.monotonicMs());
   await node.handOver(timeoutMs - Math.min(RESERVE_MS_MAX, timeoutMs / 2));
-  server.stopAccepting();
+  server.beginStopping();
   surface.endStreams();
+  const noticed = new Promise<void>((resolve) => {
+    node.timers.after(Math.min(NOTICE_MS, leftMs() / 4), resolve);
+  });
   await node.drain(leftMs() / 2);
+  await noticed;
+  server.stopAccepting();
   const ended = server.connectionsEnded(Math.min(CONNECTION_GRACE_MS, leftMs() / 4));
   await node.stop(leftMs() / 2);
   await ended;

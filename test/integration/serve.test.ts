@@ -197,6 +197,14 @@ describe("catchall serve", () => {
       assert.equal((await connection.responses(1)).length, 1);
     }
     node.signal("SIGTERM");
+    // A probe opens a connection of its own.
+    const deadlineMs = performance.now() + TIMEOUT_MS;
+    let probe = await node.ask("GET", "/readyz");
+    while (probe.status === 200 && performance.now() < deadlineMs) {
+      probe = await node.ask("GET", "/readyz");
+    }
+    assert.equal(probe.status, 503);
+    assert.equal(probe.json["ready"], false);
     while ((await Promise.allSettled([RawConnection.open(port)]))[0].status === "fulfilled");
     connections[0]?.send(put("a.example"));
     connections[1]?.send(get("/domains/a.example"));

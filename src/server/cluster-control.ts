@@ -37,7 +37,7 @@ import type { RuleChange } from "../router/local-answers.ts";
 import type { OperatorControl } from "../router/operator-control.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Random } from "../runtime/random.ts";
-import type { TableSource } from "./partition-supervisor.ts";
+import type { TableSource } from "./ownership-ports.ts";
 
 /** What a node says about itself to the others. */
 export interface NodeView {

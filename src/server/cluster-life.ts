@@ -46,8 +46,8 @@ import { TableOwnership } from "./table-ownership.ts";
 const APPEND_STALLED_MS = 1000;
 /** A cluster whose expected nodes never come is given to those who did, with a warning. */
 const SETTLE_MS = 300_000;
-/** A planned move that takes longer is dropped by the coordinator. */
-const MOVE_LIMIT_MS = 150_000;
+/** A planned move that takes longer, its first recovery included, is dropped by the coordinator. */
+const MOVE_LIMIT_MS = 1_800_000;
 /** Between two looks at whether a leaving node still owns something. */
 const LEAVE_POLL_MS = 50;
 

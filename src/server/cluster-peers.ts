@@ -7,7 +7,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { PeerQuery } from "../router/peer-handler.ts";
 import type { PeerRequests } from "../router/peer-requests.ts";
 import type { ControlPeers, NodeView } from "./cluster-control.ts";
-import type { OwnershipPeers, ReleaseRequest } from "./partition-supervisor.ts";
+import type { OwnershipPeers, ReleaseRequest } from "./ownership-ports.ts";
 
 const COMMITTED_SEQUENCE = "committedSequence";
 const RELEASE = "release";

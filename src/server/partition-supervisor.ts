@@ -17,7 +17,6 @@ import {
   type LineageStretch,
   NOBODY,
   type PartitionAssignment,
-  type TableVersion,
 } from "../model/ownership.ts";
 import { appendMark } from "../partition/mark-section.ts";
 import type { PartitionActor } from "../partition/partition-actor.ts";
@@ -31,13 +30,14 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { LogFloors } from "./log-floors.ts";
+import type { OwnershipPeers, ReleaseRequest, TableSource } from "./ownership-ports.ts";
 
 /** A target asks for the release once a round of catching up takes no longer than this, doubled with each round. */
 const WARM_GAP_MS = 10;
 const WARM_GAP_MS_MAX = 1000;
 /** Between two rounds of a move that waits for its owner. */
 const WARM_PAUSE_MS = 50;
-/** A move that is not done by then is dropped by its target. */
+/** A move that is not done so long after its first recovery, which ends or fails by itself, is dropped by its target. */
 const WARM_MS_MAX = 120_000;
 /** Until what could not be opened is tried again. */
 const OPEN_RETRY_MS = 500;
@@ -46,31 +46,6 @@ const TABLE_RETRY_MS = 200;
 
 /** Who changed a rule is in the log of the node that was asked; partitions that follow later name the table. */
 const RULE_AUTHOR = "control table";
-
-export interface TableSource {
-  /** Null before the first table was read. */
-  current(): TableVersion | null;
-  /** Applies a change under compare-and-set; resolves to the table that then holds. Rejects when the store is away. */
-  change(change: (table: ControlTable) => ControlTable | null): Promise<TableVersion>;
-  /** Reads the newest table. Rejects when the store is away. */
-  refresh(): Promise<unknown>;
-  onChange(listener: (version: TableVersion) => void): () => void;
-}
-
-export interface OwnershipPeers {
-  /** Last committed sequence of a living incarnation's log. */
-  committedSequence(incarnation: number): Promise<number>;
-  /** Asks the owner to release a partition to this node; resolves when the table says so. */
-  askRelease(incarnation: number, release: ReleaseRequest): Promise<void>;
-}
-
-export interface ReleaseRequest {
-  readonly partition: number;
-  /** Epoch of the owner that is asked. */
-  readonly epoch: number;
-  /** Incarnation that asks. */
-  readonly to: number;
-}
 
 export interface PartitionSupervisorOptions {
   readonly self: number;
@@ -301,10 +276,13 @@ export class PartitionSupervisor {
   async #warm(partition: number, assignment: PartitionAssignment): Promise<void> {
     const { epoch, owner } = assignment;
     this.#slots.set(partition, { kind: "warming", epoch });
-    const deadlineMs = this.#options.clock.monotonicMs() + WARM_MS_MAX;
-    const state = this.#options.createState(partition);
+    const { clock, createState, recover } = this.#options;
+    let deadlineMs = Number.POSITIVE_INFINITY;
+    const state = createState(partition);
     try {
-      const isOpen = await this.#moveHere(state, assignment, deadlineMs);
+      const recovered = await recover([{ state, lineage: assignment.lineage }]);
+      deadlineMs = clock.monotonicMs() + WARM_MS_MAX;
+      const isOpen = await this.#moveHere(state, assignment, recovered, deadlineMs);
       this.#options.observer.handoff(isOpen ? "done" : "dropped");
       if (!isOpen) {
         state.window.discard();
@@ -322,20 +300,23 @@ export class PartitionSupervisor {
       await this.#pause(OPEN_RETRY_MS);
       this.#slots.delete(partition);
     }
-    if (this.#isEnded || this.#options.clock.monotonicMs() < deadlineMs) return this.step();
-    const late = { partition, from: owner, epoch, to: this.#options.self };
-    await this.#options.table.change((table) => dropMove(table, late)).catch(() => undefined);
+    if (!this.#isEnded && clock.monotonicMs() >= deadlineMs) {
+      const late = { partition, from: owner, epoch, to: this.#options.self };
+      await this.#options.table.change((table) => dropMove(table, late)).catch(() => undefined);
+    }
+    // Also when nothing was dropped: the table may have made this node the owner meanwhile.
+    this.step();
   }
 
   /** Resolves to false when the table wants something else by now. */
   async #moveHere(
     state: PartitionState,
-    { owner, epoch, lineage }: PartitionAssignment,
+    { owner, epoch }: PartitionAssignment,
+    recovered: RecoveryReport,
     deadlineMs: number,
   ): Promise<boolean> {
-    const { self, clock, commit, peers, table, recover, replay } = this.#options;
+    const { self, clock, commit, peers, table, replay } = this.#options;
     const { partition } = state;
-    const recovered = await recover([{ state, lineage }]);
     const target = recovered.targets[0];
     if (target === undefined) throw new CatchallError("internal");
     assertKnown(target, epoch);

@@ -1,0 +1,176 @@
+/** The supervisor over ports in memory: a table, a clock and a recovery that the test moves. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { GroupCommit } from "../../src/commit/group-commit.ts";
+import { endMember, startMove } from "../../src/control-plane/table-changes.ts";
+import type { CatchallError } from "../../src/model/errors.ts";
+import { type ControlTable, NOBODY, type TableVersion } from "../../src/model/ownership.ts";
+import { DEFAULT_RULE } from "../../src/model/status.ts";
+import { KeyBudget } from "../../src/partition/idempotency-window.ts";
+import { PartitionHost } from "../../src/partition/partition-host.ts";
+import type { RecoveryReport, RecoveryTask } from "../../src/partition/recovery.ts";
+import type { LogFields } from "../../src/runtime/logger.ts";
+import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
+import { Counter } from "../../src/runtime/metrics.ts";
+import { PartitionFactory } from "../../src/server/partition-factory.ts";
+import {
+  PartitionSupervisor,
+  type PartitionSupervisorOptions,
+} from "../../src/server/partition-supervisor.ts";
+import { chainSeed } from "../../src/wal/entry-codec.ts";
+import { MemoryNodeLog } from "../support/memory-node-log.ts";
+import { assignedTable, must } from "../support/table-builder.ts";
+import { VirtualTimers } from "../support/virtual-timers.ts";
+
+const PARTITIONS = 4;
+const SELF = 2;
+const OTHER = 1;
+
+class Bench {
+  readonly timers: VirtualTimers = new VirtualTimers();
+  readonly lines: { readonly fields: LogFields; readonly message: string }[] = [];
+  readonly recovered: number[][] = [];
+  /** Runs inside every recovery. */
+  onRecover: () => void = () => undefined;
+  committedSequence: () => Promise<number> = async () => 0;
+  askRelease: () => Promise<void> = async () => undefined;
+  supervisor: PartitionSupervisor | null = null;
+  table: ControlTable;
+  #revision = 1;
+  #listener: (version: TableVersion) => void = () => undefined;
+
+  constructor(table: ControlTable) {
+    this.table = table;
+  }
+
+  get version(): TableVersion {
+    return { revision: this.#revision, table: this.table };
+  }
+
+  become(table: ControlTable | null): TableVersion {
+    if (table === null) return this.version;
+    this.table = table;
+    this.#revision++;
+    this.#listener(this.version);
+    return this.version;
+  }
+
+  async start(): Promise<PartitionSupervisor> {
+    const { timers } = this;
+    const random = { uint32: () => 7 };
+    const log = new MemoryNodeLog();
+    await log.create(SELF);
+    const commit = new GroupCommit({
+      ...{ log, clock: timers, timers, random, incarnation: SELF, timeMsMin: 0 },
+      chainSeed: chainSeed(SELF, log.storeId),
+      observer: {
+        appended: () => undefined,
+        logFailed: (reason) => assert.fail(reason),
+        clockLeapt: () => undefined,
+      },
+    });
+    const counter = new Counter();
+    const factory = new PartitionFactory({
+      ...{ partitions: PARTITIONS, idempotencyWindowMs: 60_000, random },
+      keyBudget: new KeyBudget(1000),
+      eventCounters: [counter, counter],
+      initialRule: () => DEFAULT_RULE,
+      refusal: (): CatchallError | null => null,
+      onChange: () => undefined,
+    });
+    this.supervisor = new PartitionSupervisor({
+      ...{ self: SELF, host: new PartitionHost(PARTITIONS, timers), commit, timers, clock: timers },
+      table: {
+        current: () => this.version,
+        change: async (change) => this.become(change(this.table)),
+        refresh: async () => undefined,
+        onChange: (listener) => {
+          this.#listener = listener;
+          return () => undefined;
+        },
+      },
+      peers: {
+        committedSequence: () => this.committedSequence(),
+        askRelease: () => this.askRelease(),
+      },
+      floors: { claimed: () => undefined } as unknown as PartitionSupervisorOptions["floors"],
+      createState: (partition) => factory.createState(partition),
+      createActor: (state, epoch) => factory.createActor(state, epoch, commit),
+      recover: async (tasks) => this.#recover(tasks),
+      replay: async () => ({ lastTimeMs: 0, entries: 0, unclaimed: [] }),
+      applyRule: async () => undefined,
+      logger: { ...SILENT_LOGGER, error: this.#log, warn: this.#log },
+      observer: { handoff: () => undefined },
+      onFenced: (reason) => assert.fail(reason),
+    });
+    this.supervisor.start();
+    await timers.settle();
+    return this.supervisor;
+  }
+
+  readonly #log = (fields: LogFields, message: string): void => {
+    this.lines.push({ fields, message });
+  };
+
+  #recover(tasks: readonly RecoveryTask[]): RecoveryReport {
+    this.recovered.push(tasks.map(({ state }) => state.partition));
+    this.onRecover();
+    const targets = tasks.map(({ state }) => {
+      const epoch = this.table.partitions[state.partition]?.epoch ?? 0;
+      return { state, covered: { epoch, incarnation: OTHER, sequence: 1 } };
+    });
+    return { pages: 0, entries: 0, lastTimeMs: 0, checkpoint: null, targets };
+  }
+}
+
+/** A partition of the other node that is on its way here, where nothing else is. */
+function movingTable(): ControlTable {
+  const table = assignedTable(1, PARTITIONS);
+  const joined = { ...table, ...assignedTable(2, PARTITIONS), partitions: table.partitions };
+  return must(startMove(joined, { partition: 0, from: OTHER, epoch: 1, to: SELF }));
+}
+
+describe("PartitionSupervisor", () => {
+  it("opens what became its own while a move was failing beyond its deadline", async () => {
+    const bench = new Bench(movingTable());
+    let asked = 0;
+    bench.committedSequence = async () => {
+      asked++;
+      bench.timers.nowMs += 200_000;
+      const end = { incarnation: OTHER, endSequence: 1, state: "dead", endedAtMs: 1 } as const;
+      bench.become(must(endMember(bench.table, end)));
+      throw new Error("the owner is gone");
+    };
+    const supervisor = await bench.start();
+    await bench.timers.advance(1000);
+    assert.equal(asked, 1);
+    assert.equal(bench.table.partitions[0]?.owner, SELF);
+    assert.equal(supervisor.stateOf(0), "open");
+  });
+
+  it("moves a partition whose first recovery takes longer than a move may", async () => {
+    const bench = new Bench(movingTable());
+    bench.onRecover = () => {
+      bench.timers.nowMs += 600_000;
+    };
+    let released = 0;
+    bench.askRelease = async () => {
+      released++;
+      throw new Error("not yet");
+    };
+    await bench.start();
+    assert.ok(released > 0, "it asks the owner");
+    assert.equal(bench.table.partitions[0]?.moveTo, SELF);
+  });
+
+  it("drops a move that the owner does not release in time after the recovery", async () => {
+    const bench = new Bench(movingTable());
+    bench.askRelease = async () => {
+      bench.timers.nowMs += 121_000;
+    };
+    const supervisor = await bench.start();
+    assert.equal(bench.table.partitions[0]?.moveTo, NOBODY);
+    assert.equal(supervisor.stateOf(0), null);
+    assert.equal(bench.recovered.length, 1);
+  });
+});

@@ -5,9 +5,11 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { ERROR_CODES } from "../model/errors.ts";
 import { InvariantViolation } from "../runtime/assert.ts";
 import type { DeadlineEntry, DeadlineList } from "./deadline-list.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
+import type { ConnectionExchange, NodeConnection, RefusalCode } from "./node-connection.ts";
 import { areHeadersSafe, withSecurityHeaders } from "./security-headers.ts";
 import { PROBLEM_HEADERS, serverProblem } from "./server-problem.ts";
 
@@ -24,7 +26,7 @@ type BodyErrorReason = "too_large" | "aborted" | "timeout";
 const DRAIN_BYTES_MAX = 262_144;
 const STREAM_BYTES_MAX = 1_048_576;
 
-export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
+export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry, ConnectionExchange {
   readonly method: string;
   readonly path: string;
   readonly query: string;
@@ -46,7 +48,12 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
   private abortListener: (() => void) | null = null;
   private bodyErrorListener: ((reason: BodyErrorReason) => void) | null = null;
 
-  constructor(server: NodeServerState, message: IncomingMessage, response: ServerResponse) {
+  constructor(
+    server: NodeServerState,
+    connection: NodeConnection,
+    message: IncomingMessage,
+    response: ServerResponse,
+  ) {
     this.server = server;
     this.message = message;
     this.response = response;
@@ -58,7 +65,11 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.contentLength = Number(message.headers["content-length"] ?? 0);
     this.mustClose = this.contentLength > DRAIN_BYTES_MAX;
     server.replyDeadlines.add(this);
-    response.on("close", () => this.abort());
+    connection.onRequest(this);
+    response.on("close", () => {
+      this.abort();
+      connection.onAnswered();
+    });
     // A reply that waits behind another on its connection has no socket yet, and hears nothing of the close.
     message.on("close", () => {
       if (message.socket.destroyed) this.abort();
@@ -68,6 +79,21 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
   /** No request that follows on this connection may be handled. */
   get isLast(): boolean {
     return this.mustClose;
+  }
+
+  get isWhole(): boolean {
+    return this.message.complete;
+  }
+
+  closeAfterAnswer(): void {
+    this.mustClose = true;
+  }
+
+  refuseUnread(code: RefusalCode): void {
+    const listener = this.bodyErrorListener;
+    this.bodyErrorListener = null;
+    this.refuse(code);
+    this.guard(() => listener?.("aborted"));
   }
 
   get urlLength(): number {
@@ -195,10 +221,10 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry {
     else this.response.destroy();
   }
 
-  /** Answers 400 or 414 and closes: the bytes after this request can't be trusted. */
-  refuse(code: "bad_request" | "uri_too_long"): void {
+  /** Answers with the problem and closes: the bytes after this request can't be trusted. */
+  refuse(code: RefusalCode): void {
     this.mustClose = true;
-    this.send(code === "bad_request" ? 400 : 414, PROBLEM_HEADERS, serverProblem(code));
+    this.send(ERROR_CODES[code].status, PROBLEM_HEADERS, serverProblem(code));
   }
 
   onDeadline(list: DeadlineList): void {

@@ -5,14 +5,20 @@
  */
 
 import { readFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  STATUS_CODES,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { ErrorCode } from "../model/errors.ts";
-import { CatchallError } from "../model/errors.ts";
+import { CatchallError, ERROR_CODES } from "../model/errors.ts";
 import { DeadlineList } from "./deadline-list.ts";
 import type { HttpServer, HttpServerOptions } from "./http-server.ts";
+import { closeSocket, NodeConnection, type RefusalCode } from "./node-connection.ts";
 import { NodeExchange, type NodeServerState } from "./node-exchange.ts";
 import { RouteTable } from "./route-table.ts";
 import { SECURITY_HEADERS } from "./security-headers.ts";
@@ -37,7 +43,7 @@ class NodeHttpServer implements HttpServer {
   private readonly state: NodeServerState;
   private readonly options: HttpServerOptions;
   private readonly table: RouteTable;
-  private readonly endedSockets: WeakSet<Socket> = new WeakSet();
+  private readonly connections: WeakMap<Duplex, NodeConnection> = new WeakMap();
   private readonly ticker: { handle: NodeJS.Timeout | null } = { handle: null };
 
   constructor(options: HttpServerOptions) {
@@ -53,17 +59,18 @@ class NodeHttpServer implements HttpServer {
     this.server.maxHeadersCount = 200;
     this.server.on("request", (message, response) => {
       // The parser goes on with the bytes after a request that was refused: they must not be handled.
-      if (this.endedSockets.has(message.socket)) return;
-      const exchange = new NodeExchange(this.state, message, response);
+      const connection = this.connectionOf(message.socket);
+      if (connection.isEnded) return;
+      const exchange = new NodeExchange(this.state, connection, message, response);
       this.onRequest(exchange, message);
-      if (exchange.isLast) this.endedSockets.add(message.socket);
+      if (exchange.isLast) connection.isEnded = true;
     });
     // What a client expects beyond "100-continue" is not met, and not refused: RFC 9110 section 10.1.1 leaves it open.
     this.server.on("checkExpectation", (message, response) => {
       this.server.emit("request", message, response);
     });
-    this.server.on("clientError", refuseConnection);
-    this.server.on("connect", (_message, socket) => refuseConnection(null, socket));
+    this.server.on("clientError", (error, socket) => this.onClientError(error, socket));
+    this.server.on("connect", (_message, socket) => this.refuse("bad_request", socket));
   }
 
   listen(host: string, port: number): Promise<number> {
@@ -115,6 +122,29 @@ class NodeHttpServer implements HttpServer {
       this.server.close(() => resolve());
       this.server.closeAllConnections();
     });
+  }
+
+  private connectionOf(socket: Socket): NodeConnection {
+    const known = this.connections.get(socket);
+    if (known !== undefined) return known;
+    const connection = new NodeConnection(socket);
+    this.connections.set(socket, connection);
+    return connection;
+  }
+
+  /** What the parser can't read, or what took too long to arrive. */
+  private onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+    // Told once; the parser goes on with the bytes that come after.
+    if (this.connections.get(socket)?.isBroken) return;
+    if (!socket.writable || error.code === "ECONNRESET") {
+      socket.destroy();
+      return;
+    }
+    this.refuse(CODE_BY_PARSER_ERROR[error.code ?? ""] ?? "bad_request", socket);
+  }
+
+  private refuse(code: RefusalCode, socket: Duplex): void {
+    if (this.connections.get(socket)?.refuse(code) !== true) refuseConnection(code, socket);
   }
 
   private onRequest(exchange: NodeExchange, message: IncomingMessage): void {
@@ -178,28 +208,18 @@ function isWellFormed({ headers, rawHeaders, url, httpVersion }: IncomingMessage
   return hostCount === 1;
 }
 
-const ERROR_BY_CODE: Readonly<Record<string, ErrorCode>> = {
+const CODE_BY_PARSER_ERROR: Readonly<Record<string, RefusalCode>> = {
   HPE_HEADER_OVERFLOW: "headers_too_large",
   ERR_HTTP_REQUEST_TIMEOUT: "request_timeout",
 };
 
-function refuseConnection(error: NodeJS.ErrnoException | null, socket: Duplex): void {
-  if (!socket.writable || error?.code === "ECONNRESET") {
-    socket.destroy();
-    return;
-  }
-  const code = ERROR_BY_CODE[error?.code ?? ""] ?? "bad_request";
+/** Refuses what is no request yet: nothing of its connection is pending. */
+function refuseConnection(code: RefusalCode, socket: Duplex): void {
   const body = serverProblem(code);
-  const status = { bad_request: "400 Bad Request", request_timeout: "408 Request Timeout" };
-  const line =
-    code === "headers_too_large"
-      ? "431 Request Header Fields Too Large"
-      : status[code as keyof typeof status];
+  const { status } = ERROR_CODES[code];
   const headers = [...PROBLEM_HEADERS, ...SECURITY_HEADERS, ["Connection", "close"]]
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join("");
-  socket.end(`HTTP/1.1 ${line}\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`);
-  socket.on("error", () => undefined);
-  // A client that never closes its side must not hold the socket.
-  setTimeout(() => socket.destroy(), 1000).unref();
+  const line = `HTTP/1.1 ${status} ${STATUS_CODES[status]}`;
+  closeSocket(socket, `${line}\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`);
 }

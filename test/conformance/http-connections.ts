@@ -2,11 +2,70 @@
 
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { ask, get, put, waitFor, withFixture } from "../support/http-requests.ts";
+import { ask, get, HOST, put, waitFor, withFixture } from "../support/http-requests.ts";
 import { HttpServerFixture, type OpenHttpServer } from "../support/http-server-fixture.ts";
 import { exchange, RawConnection } from "../support/raw-http.ts";
 
+const CHUNKED = "Transfer-Encoding: chunked\r\n";
+
+/** What may follow a whole request, and the answers to all of it that node:http gives. */
+const AFTER_A_REQUEST: Readonly<Record<string, readonly [bytes: string, statuses: number[]]>> = {
+  "no request": ["\0\x01garbage\r\n\r\n", [204]],
+  "a header with a space": ["PUT / HTTP/1.1\r\nbad header : x\r\n\r\n", [204]],
+  "headers over the limit": [`PUT / HTTP/1.1\r\nX: ${"a".repeat(40_000)}\r\n\r\n`, [204]],
+  "a CONNECT": [`CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`, [204]],
+  "a request and then none": [`${put("b.example")}bad\r\n\r\n`, [204, 204]],
+  "a request with a bad body": [`${put("b.example", CHUNKED)}zz\r\n`, [204, 400]],
+};
+
 export function describeConnections(open: OpenHttpServer): void {
+  for (const [name, [bytes, expected]] of Object.entries(AFTER_A_REQUEST)) {
+    it(`never refuses a request that came whole for ${name} behind it`, async () => {
+      await withFixture(open, async (fixture) => {
+        const { responses, isClosed } = await exchange(fixture.port, put("a.example") + bytes, {
+          count: 9,
+          timeoutMs: 300,
+        });
+        assert.equal(fixture.handled.get("a.example"), 1);
+        const statuses = responses.map(({ status }) => status);
+        if (fixture.server.kind === "node") {
+          assert.deepEqual([statuses, isClosed], [expected, true]);
+        }
+        // What uWebSockets.js writes in place of the answer is no problem document: it claims nothing.
+        const first = responses[0];
+        assert.ok(first === undefined || first.status === 204 || !first.body.includes("effect"));
+      });
+    });
+  }
+  it("answers a request that asks to close, whatever is sent behind it", async () => {
+    await withFixture(open, async (fixture) => {
+      const both = put("a.example", "Connection: close\r\n") + put("b.example");
+      const { responses, isClosed } = await exchange(fixture.port, both, { count: 2 });
+      const statuses = responses.map(({ status }) => status);
+      // uWebSockets.js cuts a connection on which a second request comes before the answer.
+      assert.deepEqual(statuses, fixture.server.kind === "node" ? [204] : []);
+      assert.deepEqual([isClosed, fixture.handledCount], [true, 1]);
+    });
+  });
+  it("gives a deadline's answer though the bytes behind the request are no request", async () => {
+    await withFixture(open, async (fixture) => {
+      const { responses } = await exchange(fixture.port, `${get("/silent")}\0garbage\r\n\r\n`);
+      if (fixture.server.kind !== "node") return assert.ok(!responses[0]?.body.includes("effect"));
+      return assert.equal(JSON.parse(String(responses[0]?.body)).effect, "unknown");
+    });
+  });
+  it("gives no second answer for a body that goes wrong after the first", async () => {
+    await withFixture(open, async (fixture) => {
+      const head = `DELETE /domains/a.example HTTP/1.1\r\n${HOST}${CHUNKED}\r\n`;
+      const connection = await RawConnection.open(fixture.port);
+      connection.send(head);
+      await connection.responses(1);
+      connection.send("zz\r\n");
+      assert.ok(await connection.until(() => connection.isClosed, 3000));
+      const statuses = (await connection.responses(1)).map(({ status }) => status);
+      assert.deepEqual(statuses, [204]);
+    });
+  });
   it("serves many requests on one connection, and closes when asked", async () => {
     await withFixture(open, async (fixture) => {
       const connection = await RawConnection.open(fixture.port);

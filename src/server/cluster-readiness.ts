@@ -12,7 +12,7 @@ export interface ReadinessFacts {
   readonly isLeaving: boolean;
   readonly leaseRemainingMs: number;
   readonly isLogStalled: boolean;
-  /** Why partitions of this node are not open; null when none failed. */
+  /** Why partitions of this node are not open; null when none fails. */
   readonly openFailure: string | null;
   readonly openCount: number;
 }
@@ -27,6 +27,10 @@ export function readinessOf(facts: ReadinessFacts): Readiness {
     reasons.push("The control table is not known");
   } else if (table.partitions.some(({ owner }) => owner === NOBODY)) {
     reasons.push(`Partitions are assigned once ${settings.expectNodes} nodes have joined`);
+  }
+  // It fails only for what this node owns.
+  if (openFailure !== null && openCount === 0) {
+    reasons.push(`None of the partitions of this node can be opened: ${openFailure}`);
   }
   return {
     ready: reasons.length === 0,

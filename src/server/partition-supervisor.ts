@@ -31,6 +31,7 @@ import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
 import type { LogFloors } from "./log-floors.ts";
 import type { OwnershipPeers, ReleaseRequest, TableSource } from "./ownership-ports.ts";
+import { PartitionFailures } from "./partition-failures.ts";
 
 /** A target asks for the release once a round of catching up takes no longer than this, doubled with each round. */
 const WARM_GAP_MS = 10;
@@ -39,8 +40,8 @@ const WARM_GAP_MS_MAX = 1000;
 const WARM_PAUSE_MS = 50;
 /** A move that is not done so long after its first recovery, which ends or fails by itself, is dropped by its target. */
 const WARM_MS_MAX = 120_000;
-/** Until what could not be opened is tried again. */
-const OPEN_RETRY_MS = 500;
+/** Until a move that failed, or a rule that could not be given, is tried again. */
+const RETRY_MS = 500;
 /** Until the control store is asked again to give a released partition away. */
 const TABLE_RETRY_MS = 200;
 
@@ -86,11 +87,25 @@ export class PartitionSupervisor {
   #stopListening: () => void = () => undefined;
   #isEnded = false;
   #isRuleDue = false;
-  /** Why partitions of this node are not open, for `/readyz`; null when none failed. */
-  openFailure: string | null = null;
+  readonly #openFailures: PartitionFailures;
+  readonly #moveFailures: PartitionFailures;
 
   constructor(options: PartitionSupervisorOptions) {
     this.#options = options;
+    const { clock, logger } = options;
+    this.#openFailures = new PartitionFailures({
+      clock,
+      report: (fields) => logger.error(fields, "Partitions could not be opened"),
+    });
+    this.#moveFailures = new PartitionFailures({
+      clock,
+      report: (fields) => logger.warn(fields, "A move failed; it is tried again"),
+    });
+  }
+
+  /** Why partitions of this node are not open, for `/readyz`; null when none fails. */
+  get openFailure(): string | null {
+    return this.#openFailures.reason;
   }
 
   start(): void {
@@ -186,10 +201,12 @@ export class PartitionSupervisor {
   }
 
   #lookAtForeign(partition: number, assignment: PartitionAssignment): void {
+    this.#openFailures.ended(partition);
     const slot = this.#slots.get(partition);
     if (slot === undefined) {
       const isMoving = assignment.moveTo === this.#options.self && assignment.owner !== NOBODY;
       if (isMoving) void this.#warm(partition, assignment);
+      else this.#moveFailures.ended(partition);
     } else if (slot.kind === "released") {
       slot.state.window.discard();
       this.#slots.delete(partition);
@@ -217,7 +234,6 @@ export class PartitionSupervisor {
         tasks.map(({ state, epoch }) => this.#open(state, epoch)),
       );
       for (const one of opened) if (one.status === "rejected") throw one.reason;
-      this.openFailure = null;
       const count = partitions.length;
       this.#options.logger.info({ partitions: count, entries, pages }, "Partitions opened");
     } catch (error) {
@@ -242,12 +258,14 @@ export class PartitionSupervisor {
     floors.claimed(partition, epoch, await claimed);
     // The claim is there: whatever hinders the rule, a state that is recovered again would not have what follows it.
     while (!(await ruled) && !this.#isEnded) {
-      await this.#pause(OPEN_RETRY_MS);
+      await this.#pause(RETRY_MS);
       ruled = this.#giveRule(actor);
     }
     if (this.#isEnded) return;
     this.#slots.set(partition, { kind: "open", epoch, actor });
     this.#openSingly.delete(partition);
+    this.#openFailures.ended(partition);
+    this.#moveFailures.ended(partition);
     host.open(actor);
   }
 
@@ -258,14 +276,12 @@ export class PartitionSupervisor {
     return [{ epoch, incarnation: self, endSequence: commit.sequence }];
   }
 
-  #openFailed(partitions: readonly number[], error: unknown): void {
+  #openFailed(together: readonly number[], error: unknown): void {
     if (this.#isEnded) return;
-    this.openFailure = error instanceof Error ? error.message : String(error);
+    const partitions = together.filter((one) => this.#slots.get(one)?.kind === "opening");
     // One that is damaged must not keep the others closed.
     for (const partition of partitions) this.#openSingly.add(partition);
-    const count = partitions.length;
-    this.#options.logger.error({ err: error, partitions: count }, "Partitions could not be opened");
-    this.#options.timers.after(OPEN_RETRY_MS, () => {
+    this.#options.timers.after(this.#openFailures.failed(partitions, error), () => {
       for (const partition of partitions) {
         if (this.#slots.get(partition)?.kind === "opening") this.#slots.delete(partition);
       }
@@ -292,12 +308,10 @@ export class PartitionSupervisor {
       state.window.discard();
       if (this.#isEnded) return;
       this.#options.observer.handoff("failed");
-      this.#options.logger.warn(
-        { err: error, partition, owner },
-        "A move failed; it is tried again",
-      );
-      // Its slot is kept meanwhile: what fails at once must not be tried again at once.
-      await this.#pause(OPEN_RETRY_MS);
+      this.#moveFailures.failed([partition], error);
+      // Its slot is kept meanwhile: what fails at once must not be tried again at once. No longer though: the table may
+      // make this node the owner.
+      await this.#pause(RETRY_MS);
       this.#slots.delete(partition);
     }
     if (!this.#isEnded && clock.monotonicMs() >= deadlineMs) {
@@ -389,7 +403,7 @@ export class PartitionSupervisor {
       .catch((error) => this.#options.logger.warn({ err: error }, "A rule waits to be applied"))
       .finally(() => {
         this.#isRuleDue = false;
-        if (!this.#isEnded) this.#options.timers.after(OPEN_RETRY_MS, () => this.step());
+        if (!this.#isEnded) this.#options.timers.after(RETRY_MS, () => this.step());
       });
   }
 

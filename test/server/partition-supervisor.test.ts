@@ -173,4 +173,53 @@ describe("PartitionSupervisor", () => {
     assert.equal(supervisor.stateOf(0), null);
     assert.equal(bench.recovered.length, 1);
   });
+
+  it("tries again ever later what cannot be opened, and tells why once a minute", async () => {
+    const bench = new Bench(assignedTable(2, PARTITIONS));
+    const own = bench.table.partitions.filter(({ owner }) => owner === SELF).length;
+    assert.ok(own > 0);
+    bench.onRecover = () => {
+      throw new Error("MongoDB is somebody else's");
+    };
+    const supervisor = await bench.start();
+    await bench.timers.advance(59_000);
+    assert.equal(supervisor.openFailure, "MongoDB is somebody else's");
+    assert.ok(bench.recovered.length <= 1 + own * 15, `${bench.recovered.length} tries`);
+    assert.ok(bench.recovered.length >= 1 + own * 10, `${bench.recovered.length} tries`);
+    assert.deepEqual(
+      bench.lines.map(({ message, fields }) => [message, fields["partitions"], fields["repeated"]]),
+      [["Partitions could not be opened", own, undefined]],
+    );
+    await bench.timers.advance(6_000);
+    assert.equal(bench.lines.length, 2);
+    assert.equal(bench.lines[1]?.fields["repeated"], bench.recovered.length - 1 - own);
+    bench.onRecover = () => undefined;
+    await bench.timers.advance(5_000);
+    assert.equal(supervisor.openFailure, null);
+    assert.equal(supervisor.countsByState().get("open"), own);
+  });
+
+  it("says that some cannot be opened until each of them is open, and tells another reason at once", async () => {
+    const bench = new Bench(assignedTable(1, PARTITIONS));
+    bench.become({ ...bench.table, partitions: ownedBySelf(bench.table) });
+    let damaged = "page 1 is damaged";
+    bench.onRecover = () => {
+      if (bench.recovered.at(-1)?.includes(2)) throw new Error(damaged);
+    };
+    const supervisor = await bench.start();
+    await bench.timers.advance(3000);
+    assert.equal(supervisor.countsByState().get("open"), PARTITIONS - 1);
+    assert.equal(supervisor.openFailure, "page 1 is damaged");
+    damaged = "page 2 is damaged";
+    await bench.timers.advance(5000);
+    assert.deepEqual(
+      bench.lines.map(({ fields }) => (fields["err"] as Error).message),
+      ["page 1 is damaged", "page 2 is damaged"],
+    );
+    assert.equal(supervisor.openFailure, "page 2 is damaged");
+  });
 });
+
+function ownedBySelf(table: ControlTable): ControlTable["partitions"] {
+  return table.partitions.map((assignment) => ({ ...assignment, owner: SELF }));
+}

@@ -6,7 +6,12 @@
 
 import type { Duplex } from "node:stream";
 
-export type RefusalCode = "bad_request" | "uri_too_long" | "headers_too_large" | "request_timeout";
+export type RefusalCode =
+  | "bad_request"
+  | "uri_too_long"
+  | "headers_too_large"
+  | "invalid_event_id"
+  | "request_timeout";
 
 /** The part of an exchange that its connection needs. */
 export interface ConnectionExchange {

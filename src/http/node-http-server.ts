@@ -149,7 +149,8 @@ class NodeHttpServer implements HttpServer {
 
   private onRequest(exchange: NodeExchange, message: IncomingMessage): void {
     try {
-      if (!isWellFormed(message)) exchange.refuse("bad_request");
+      const refusal = refusalOf(message);
+      if (refusal !== null) exchange.refuse(refusal);
       else if (exchange.urlLength > this.options.urlBytesMax) exchange.refuse("uri_too_long");
       else this.route(exchange);
     } catch (error) {
@@ -191,21 +192,26 @@ function createListener({ bodyDeadlineMs, requestDeadlineMs, tls }: HttpServerOp
 }
 
 // What the parser lets pass: a second Host (it drops it), bytes in Host that no host has, targets that name another
-// server, codings other than chunked, lengths beyond what a number holds.
-function isWellFormed({ headers, rawHeaders, url, httpVersion }: IncomingMessage): boolean {
-  if (httpVersion !== "1.1" || url === undefined || !url.startsWith("/")) return false;
+// server, codings other than chunked, lengths beyond what a number holds. An Idempotency-Key that is empty or not the
+// only one is refused here too: handlers see neither.
+function refusalOf({ headers, rawHeaders, url, httpVersion }: IncomingMessage): RefusalCode | null {
+  if (httpVersion !== "1.1" || url === undefined || !url.startsWith("/")) return "bad_request";
   const coding = headers["transfer-encoding"];
-  if (coding !== undefined && coding.toLowerCase() !== "chunked") return false;
+  if (coding !== undefined && coding.toLowerCase() !== "chunked") return "bad_request";
   const length = headers["content-length"];
-  if (length !== undefined && !LENGTH_PATTERN.test(length)) return false;
+  if (length !== undefined && !LENGTH_PATTERN.test(length)) return "bad_request";
   let hostCount = 0;
+  let keyCount = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
-    if (name.length !== 4 || name.toLowerCase() !== "host") continue;
-    hostCount += 1;
-    if (!HOST_PATTERN.test(rawHeaders[index + 1] as string)) return false;
+    if (name.length === 4 && name.toLowerCase() === "host") {
+      hostCount += 1;
+      if (!HOST_PATTERN.test(rawHeaders[index + 1] as string)) return "bad_request";
+    } else if (name.length === 15 && name.toLowerCase() === "idempotency-key") keyCount += 1;
   }
-  return hostCount === 1;
+  if (hostCount !== 1) return "bad_request";
+  const isBadKey = keyCount > 1 || (keyCount === 1 && headers["idempotency-key"] === "");
+  return isBadKey ? "invalid_event_id" : null;
 }
 
 const CODE_BY_PARSER_ERROR: Readonly<Record<string, RefusalCode>> = {

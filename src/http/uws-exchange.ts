@@ -7,6 +7,7 @@
 
 import type { HttpRequest as UwsRequest, HttpResponse as UwsResponse } from "uWebSockets.js";
 import { STATUS_CODES } from "node:http";
+import { ERROR_CODES } from "../model/errors.ts";
 import { assert, InvariantViolation } from "../runtime/assert.ts";
 import type { DeadlineEntry, DeadlineList } from "./deadline-list.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
@@ -257,10 +258,10 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     else if (!this.isClosed) this.response.close();
   }
 
-  /** Answers 400 and closes: the bytes after this request can't be trusted. */
-  refuse(code: "bad_request" | "uri_too_long"): void {
+  /** Answers with the problem and closes: the bytes after this request can't be trusted. */
+  refuse(code: "bad_request" | "uri_too_long" | "invalid_event_id"): void {
     this.mustClose = true;
-    this.send(code === "bad_request" ? 400 : 414, PROBLEM_HEADERS, serverProblem(code));
+    this.send(ERROR_CODES[code].status, PROBLEM_HEADERS, serverProblem(code));
   }
 
   onDeadline(list: DeadlineList): void {

@@ -23,7 +23,12 @@ import type {
 } from "./http-server.ts";
 import { RouteTable } from "./route-table.ts";
 import { type PathShape, UwsExchange, type UwsServerState } from "./uws-exchange.ts";
-import { FRAMING_AMBIGUOUS, readFraming, seenHeaderBits } from "./uws-request-framing.ts";
+import {
+  FRAMING_AMBIGUOUS,
+  FRAMING_BAD_KEY,
+  readFraming,
+  seenHeaderBits,
+} from "./uws-request-framing.ts";
 
 type UwsModule = typeof import("uWebSockets.js");
 type UwsHandler = (response: UwsResponse, request: UwsRequest) => void;
@@ -173,6 +178,7 @@ class UwsHttpServer implements HttpServer {
           seenHeaderBits(),
         );
         if (exchange.framing === FRAMING_AMBIGUOUS) exchange.refuse("bad_request");
+        else if (exchange.framing === FRAMING_BAD_KEY) exchange.refuse("invalid_event_id");
         else if (exchange.urlLength(shape) > urlBytesMax) exchange.refuse("uri_too_long");
         else handler(exchange, exchange);
       } catch (error) {

@@ -12,6 +12,8 @@ import type { HttpRequest as UwsRequest } from "uWebSockets.js";
 export const FRAMING_NO_BODY = -1;
 export const FRAMING_CHUNKED = -2;
 export const FRAMING_AMBIGUOUS = -3;
+/** An Idempotency-Key that is empty or not the only one: no reading of it deduplicates what the client meant. */
+export const FRAMING_BAD_KEY = -4;
 
 const LENGTH_PATTERN = /^[0-9]{1,15}$/;
 // RFC 3986 reg-name, IP literal and port; nothing that a log or a proxy could take for something else.
@@ -23,6 +25,8 @@ let codingCount = 0;
 let hostText = "";
 let lengthText = "";
 let codingText = "";
+let keyCount = 0;
+let keyText = "";
 let seenBits = 0;
 /** The Host that passed last: nearly every request of a server names the same one. */
 let goodHostText = "";
@@ -31,6 +35,7 @@ export function readFraming(request: UwsRequest): number {
   hostCount = 0;
   lengthCount = 0;
   codingCount = 0;
+  keyCount = 0;
   seenBits = 0;
   request.forEach(visitHeader);
   if (hostCount !== 1) return FRAMING_AMBIGUOUS;
@@ -38,6 +43,7 @@ export function readFraming(request: UwsRequest): number {
     if (!HOST_PATTERN.test(hostText)) return FRAMING_AMBIGUOUS;
     goodHostText = hostText;
   }
+  if (keyCount !== 0 && (keyCount !== 1 || keyText === "")) return FRAMING_BAD_KEY;
   if (lengthCount === 0 && codingCount === 0) return FRAMING_NO_BODY;
   if (lengthCount + codingCount !== 1) return FRAMING_AMBIGUOUS;
   if (codingCount === 1) {
@@ -72,6 +78,11 @@ function visitHeader(name: string, value: string): void {
       if (name !== "content-length") return;
       lengthCount += 1;
       lengthText = value;
+      return;
+    case 15:
+      if (name !== "idempotency-key") return;
+      keyCount += 1;
+      keyText = value;
       return;
     case 17:
       if (name !== "transfer-encoding") return;

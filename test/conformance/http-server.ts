@@ -147,6 +147,21 @@ function describeReplies(fixture: () => HttpServerFixture): void {
     );
     assert.deepEqual([status, headers.get("idempotency-replayed")], [204, "true"]);
   });
+  for (const [name, lines] of [
+    ["empty", "Idempotency-Key: \r\n"],
+    ["without a space behind its colon", "Idempotency-Key:\r\n"],
+    ["given twice", "Idempotency-Key: a\r\nidempotency-key: b\r\n"],
+    ["given twice, the same", "Idempotency-Key: a\r\nX-A: b\r\nIdempotency-Key: a\r\n"],
+    ["given twice, the first empty", "Idempotency-Key:\r\nIdempotency-Key: a\r\n"],
+  ] as const) {
+    it(`refuses an Idempotency-Key that is ${name}`, async () => {
+      const before = fixture().handledCount;
+      const { status, body } = await ask(fixture(), put("a.example", lines));
+      const { code, effect } = JSON.parse(body.toString());
+      assert.deepEqual([status, code, effect], [400, "invalid_event_id", "none"]);
+      assert.equal(fixture().handledCount, before);
+    });
+  }
   it("sends the security headers with every other answer", async () => {
     const paths = [
       "/domains/a.example",

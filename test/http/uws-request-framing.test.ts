@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {
   FRAMING_AMBIGUOUS,
+  FRAMING_BAD_KEY,
   FRAMING_NO_BODY,
   headerBit,
   readFraming,
@@ -35,6 +36,15 @@ describe("readFraming", () => {
     assert.equal(readFraming(requestOf(HOST, ["content-length", "00"])), 0);
     const twice = requestOf(HOST, ["content-length", "0"], ["content-length", "0"]);
     assert.equal(readFraming(twice), FRAMING_AMBIGUOUS);
+  });
+
+  it("knows an Idempotency-Key that is empty or not the only one", () => {
+    const key: Header = ["idempotency-key", "k"];
+    assert.equal(readFraming(requestOf(HOST, key)), FRAMING_NO_BODY);
+    assert.equal(readFraming(requestOf(HOST, ["idempotency-key", ""])), FRAMING_BAD_KEY);
+    assert.equal(readFraming(requestOf(HOST, key, key)), FRAMING_BAD_KEY);
+    assert.equal(readFraming(requestOf(key, key)), FRAMING_AMBIGUOUS);
+    assert.equal(readFraming(requestOf(HOST, ["idempotency-kez", ""])), FRAMING_NO_BODY);
   });
 });
 

@@ -162,6 +162,22 @@ function describeReplies(fixture: () => HttpServerFixture): void {
       assert.equal(fixture().handledCount, before);
     });
   }
+  it("trims bytes over 0x7F from the ends of a value on uws, a limit of the library; node never does", async () => {
+    const noteOf = async (value: string): Promise<string> => {
+      const bytes = `GET /domains/a.example HTTP/1.1\r\n${HOST}X-Note: ${value}\r\n\r\n`;
+      return JSON.parse((await ask(fixture(), bytes)).body.toString()).note;
+    };
+    const statusOf = async (headers: string, body = ""): Promise<number> =>
+      (await ask(fixture(), put("a.example", headers) + body)).status;
+    const isTrimmed = fixture().server.kind === "uws";
+    const notes = [await noteOf("order1\xc3\xa9"), await noteOf("\xffa\x80")];
+    assert.deepEqual(notes, isTrimmed ? ["order1", "a"] : ["order1\xc3\xa9", "\xffa\x80"]);
+    // Taken for what it is not, or refused.
+    const expected = isTrimmed ? 204 : 400;
+    assert.equal(await statusOf("Content-Length: \xff5\r\n", "hello"), expected);
+    assert.equal(await statusOf("Transfer-Encoding: \xffchunked\r\n", "0\r\n\r\n"), expected);
+    assert.equal(await statusOf("Idempotency-Key: \xc3\xa9\r\n"), isTrimmed ? 400 : 204);
+  });
   it("sends the security headers with every other answer", async () => {
     const paths = [
       "/domains/a.example",

@@ -16,12 +16,12 @@ import { CatchallError, ERROR_CODES, type ErrorCode } from "../model/errors.ts";
 import type { StatusName } from "../model/status.ts";
 import type { DomainPage, DomainStatus } from "../router/ingress.ts";
 import { TurnBudget } from "../runtime/turn-budget.ts";
+import { prefers } from "./accept-header.ts";
 import {
   type Exchange,
   type ExchangeContext,
   type ExchangeHandler,
   NDJSON_HEADERS,
-  prefers,
 } from "./exchange.ts";
 import type { HttpStream } from "./http-server.ts";
 

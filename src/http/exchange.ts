@@ -240,12 +240,3 @@ export function mediaTypeOf(header: string): string {
   const semicolon = header.indexOf(";");
   return (semicolon < 0 ? header : header.slice(0, semicolon)).trim().toLowerCase();
 }
-
-/** True when an Accept header names `type` and does not name JSON before it. */
-export function prefers(accept: string, type: string): boolean {
-  const lower = accept.toLowerCase();
-  const at = lower.indexOf(type);
-  if (at < 0) return false;
-  const json = lower.indexOf("application/json");
-  return json < 0 || at < json;
-}

@@ -40,6 +40,10 @@ describe("GET /domains/{domain}", () => {
       headers: { accept: "application/json, text/plain, */*" },
     });
     assert.equal(both.headers.get("content-type"), "application/json");
+    const refused = await http.send("GET", "/domains/a.example.com", {
+      headers: { accept: "text/plain;q=0, application/json;q=0.5" },
+    });
+    assert.equal(refused.headers.get("content-type"), "application/json");
   });
 
   it("never answers a status when the owner can't be reached", async () => {

@@ -6,9 +6,10 @@
  */
 
 import { readFile } from "node:fs/promises";
-import { type ConnectionOptions, connect, credsAuthenticator, type TlsOptions } from "nats";
+import { type ConnectionOptions, credsAuthenticator, type TlsOptions } from "nats";
 import { CatchallError } from "../model/errors.ts";
 import { NatsRequests } from "../runtime/nats-requests.ts";
+import { dialNats } from "./nats-dial.ts";
 
 const PING_INTERVAL_MS = 2000;
 const PINGS_UNANSWERED_MAX = 2;
@@ -40,7 +41,7 @@ export interface NatsSettings {
 export async function connectNats(settings: NatsSettings, name: string): Promise<NatsRequests> {
   const options = await connectionOptions(settings, name);
   try {
-    return new NatsRequests(await connect(options));
+    return new NatsRequests(await dialNats(options));
   } catch (error) {
     const shown = serversOf(settings.natsUrl).hosts.join(", ");
     const message = `Can't connect to NATS at ${shown}: ${reasonOf(error)}`;

@@ -69,4 +69,6 @@ export interface HttpDeps {
   readonly accessControl: AccessControl;
   readonly logger: Logger;
   readonly version: string;
+  /** How clients reach the listener. */
+  readonly scheme: "http" | "https";
 }

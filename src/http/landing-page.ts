@@ -11,10 +11,15 @@ export interface LandingFacts {
   readonly readiness: Readiness;
   /** The Host header. */
   readonly host: string;
+  readonly scheme: "http" | "https";
+  readonly needsToken: boolean;
 }
 
 export function landingPage(facts: LandingFacts): string {
   const host = /^[A-Za-z0-9.:[\]-]{1,255}$/.test(facts.host) ? facts.host : "127.0.0.1:8080";
+  const url = escapeHtml(`${facts.scheme}://${host}`);
+  const token = facts.needsToken ? `-H "Authorization: Bearer $TOKEN" ` : "";
+  const curl = `curl ${escapeHtml(token)}`;
   const reasons = facts.readiness.reasons
     .map((reason) => `<li>${escapeHtml(reason)}</li>`)
     .join("");
@@ -31,8 +36,8 @@ export function landingPage(facts: LandingFacts): string {
 <p>Tells senders of e-mail which domains accept mail for any address.</p>
 <p>Node <strong>${escapeHtml(facts.node)}</strong>, version ${escapeHtml(facts.version)}, <strong>${state}</strong>.</p>
 ${reasons === "" ? "" : `<ul>${reasons}</ul>\n`}<h2>Try it</h2>
-<pre>curl -X PUT http://${escapeHtml(host)}/events/example.com/delivered
-curl http://${escapeHtml(host)}/domains/example.com</pre>
+<pre>${curl}-X PUT ${url}/events/example.com/delivered
+${curl}${url}/domains/example.com</pre>
 <h2>Look around</h2>
 <ul>
 <li><a href="/cluster">Cluster</a></li>

@@ -46,12 +46,14 @@ export function landingHandler(context: ExchangeContext): ExchangeHandler {
     ["Cache-Control", "no-store"],
   ] as const;
   return (exchange, request) => {
-    const { ingress, version } = context.deps;
+    const { accessControl, ingress, scheme, version } = context.deps;
     const facts = {
       node: context.nodeId,
       version,
       readiness: ingress.readiness(),
       host: request.header("host"),
+      scheme,
+      needsToken: accessControl.hasTokens,
     };
     exchange.send(200, headers, landingPage(facts));
   };

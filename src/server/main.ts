@@ -96,6 +96,11 @@ async function listen(
   logger: FlushableLogger,
   metrics: PrometheusMetrics,
 ): Promise<{ server: HttpServer; surface: HttpSurface; url: string }> {
+  const tls =
+    config.tlsCert === null || config.tlsKey === null
+      ? null
+      : { certFile: config.tlsCert, keyFile: config.tlsKey };
+  const scheme = tls === null ? "http" : "https";
   const surface = createSurface({
     ingress: node.router,
     limits: { ...DEFAULT_HTTP_LIMITS, bodyBytesMax: config.maxBodyBytes },
@@ -105,11 +110,8 @@ async function listen(
     accessControl: new AccessControl({ tokens, digest: NODE_TOKEN_DIGEST, host: config.host }),
     logger,
     version: packageVersion(),
+    scheme,
   });
-  const tls =
-    config.tlsCert === null || config.tlsKey === null
-      ? null
-      : { certFile: config.tlsCert, keyFile: config.tlsKey };
   const server = await openHttpServer(
     config.http,
     {
@@ -125,7 +127,7 @@ async function listen(
   );
   const port = await server.listen(config.host, config.port);
   const host = config.host.includes(":") ? `[${config.host}]` : config.host;
-  return { server, surface, url: `${tls === null ? "http" : "https"}://${host}:${port}` };
+  return { server, surface, url: `${scheme}://${host}:${port}` };
 }
 
 function printBanner(config: Config, url: string): void {

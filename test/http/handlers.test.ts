@@ -5,7 +5,7 @@ import { ROUTES } from "../../src/api/routes.ts";
 import { DomainParser } from "../../src/model/domain-name.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { pageOf } from "../../src/model/partition-id.ts";
-import { type Fixture, openFixture, urlOf } from "../support/http-fixture.ts";
+import { type Fixture, openFixture, roleTokens, urlOf } from "../support/http-fixture.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 
@@ -359,6 +359,24 @@ describe("probes and pages", () => {
     const reply = await http.send("GET", "/", { headers: { host: '"><script>' } });
     assert.match(reply.body, /&lt;img src=x/);
     assert.doesNotMatch(reply.body, /<script|<img/);
+  });
+
+  it("show lines to try that work as they stand: the scheme of the node, its token when it wants one", async () => {
+    const headers = { host: "node.example:8443" };
+    const open = await openFixture().http.send("GET", "/", { headers });
+    assert.match(
+      open.body,
+      /<pre>curl -X PUT http:\/\/node\.example:8443\/events\/example\.com\/delivered\n/,
+    );
+    assert.match(open.body, /\ncurl http:\/\/node\.example:8443\/domains\/example\.com<\/pre>/);
+    assert.doesNotMatch(open.body, /Authorization/);
+    const guarded = openFixture({ tokens: roleTokens(), scheme: "https" });
+    const { body } = await guarded.http.send("GET", "/", { headers });
+    const lines = /<pre>(.*)<\/pre>/s.exec(body)?.[1]?.replaceAll("&quot;", '"').split("\n");
+    assert.deepEqual(lines, [
+      'curl -H "Authorization: Bearer $TOKEN" -X PUT https://node.example:8443/events/example.com/delivered',
+      'curl -H "Authorization: Bearer $TOKEN" https://node.example:8443/domains/example.com',
+    ]);
   });
 
   it("time every request under its pattern, method and status, and never under a domain", async () => {

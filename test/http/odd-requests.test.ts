@@ -140,6 +140,7 @@ for (const kind of ["uws", "node"] as const) {
         }),
         logger: SILENT_LOGGER,
         version: "0.1.0",
+        scheme: "http",
       });
       const server = await openHttpServer(
         kind,

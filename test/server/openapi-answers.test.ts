@@ -215,6 +215,7 @@ describe("Answers of a node", () => {
       accessControl: new AccessControl({ tokens, digest: NODE_TOKEN_DIGEST, host: "127.0.0.1" }),
       logger: SILENT_LOGGER,
       version: "0.1.0",
+      scheme: "http",
     });
     const server = await openHttpServer(
       "auto",

@@ -55,6 +55,7 @@ export interface FixtureOptions {
   readonly limits?: Partial<HttpLimits>;
   readonly tokens?: readonly AccessToken[];
   readonly host?: string;
+  readonly scheme?: "http" | "https";
 }
 
 export function openFixture(options: FixtureOptions = {}): Fixture {
@@ -79,6 +80,7 @@ export function openFixture(options: FixtureOptions = {}): Fixture {
     accessControl,
     logger,
     version: "0.1.0",
+    scheme: options.scheme ?? "http",
   });
   return { ingress, http: new FakeHttp(surface), surface, time, metrics, logged };
 }

@@ -89,6 +89,25 @@ export class MongoCheckpointStore implements CheckpointStore {
     return this.#instance === null;
   }
 
+  /**
+   * For the start of a node. Errors: CatchallError `conflict` for a database of other logs; `checkpoint_unavailable`, also
+   * when it may not be read or written; `checkpoint_damaged`.
+   */
+  async assertOwn(): Promise<void> {
+    const document = await this.#call("read the store's record", () => {
+      return this.#stores.findOne(STORE);
+    });
+    if (document !== null && decodeStore(document).storeId !== this.#storeId) {
+      const message =
+        `The MongoDB database "${this.#connection.db.databaseName}" belongs to the logs of another cluster: ` +
+        "check --nats-url and --mongo-url, or use another --cluster-name";
+      throw new CatchallError("conflict", message);
+    }
+    await this.#call("take a write", () => {
+      return this.#stores.updateOne(FENCE, { $inc: { n: 1 } }, { upsert: true });
+    });
+  }
+
   async readManifests(partitions: ReadonlySet<number> | null = null): Promise<ManifestSet | null> {
     return await this.#inSession(async (session) => {
       // A server that is no longer the primary can't do this, so that what is read next is not from its past.

@@ -105,6 +105,15 @@ export class MongoConnection {
   }
 }
 
+/** True when MongoDB answered, but does not know the user, its password, or does not let it do what was asked. */
+export function isAccessRefused(error: unknown): boolean {
+  const cause = error instanceof CatchallError ? error.cause : error;
+  return cause instanceof MongoServerError && ACCESS_REFUSED.has(Number(cause.code));
+}
+
+/** Unauthorized, AuthenticationFailed. */
+const ACCESS_REFUSED: ReadonlySet<number> = new Set([13, 18]);
+
 /** True for an upsert that met another one: the document is there now, so that a repeat is an update. */
 export function isDuplicateKey(error: unknown): boolean {
   const cause = error instanceof CatchallError ? error.cause : error;

@@ -13,7 +13,6 @@ import { NatsChangesSink } from "../notifications/nats-changes-sink.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { MongoConnection } from "../runtime/mongo-connection.ts";
-import { checkMongo } from "../runtime/mongo-server-check.ts";
 import type { NatsRequests } from "../runtime/nats-requests.ts";
 import { NodeClock } from "../runtime/node-clock.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
@@ -25,6 +24,7 @@ import { checkServers, checkStream, type ServerReport } from "../wal/jetstream-s
 import { startClusterNode } from "./assemble-cluster-node.ts";
 import type { ClusterNode, ClusterPorts, ClusterSettings } from "./cluster-node.ts";
 import type { RunningNode } from "./lifecycle.ts";
+import { examineMongo, refuseForeignStore } from "./mongo-start.ts";
 import { RejoiningIngress } from "./rejoining-ingress.ts";
 
 /** Between the end of a life, or a start that failed, and the next try. */
@@ -60,9 +60,11 @@ export async function startCluster(options: ClusterOptions): Promise<RunningNode
   const leases = await connectPatiently(config, "leases", logger);
   try {
     const report = await checkServers(data, { monitorUrls: monitorUrls(config) });
-    const problems = [...report.problems, ...(await mongoProblems(mongo, logger))];
+    const found = await examineMongo(mongo, logger);
+    const problems = [...report.problems, ...found.problems];
     if (problems.length > 0) throw new CatchallError("conflict", problems.join("; "));
-    const node = new ClusterLives({ ...options, data, leases, mongo, report });
+    const isMongoThere = found.isThere;
+    const node = new ClusterLives({ ...options, data, leases, mongo, isMongoThere, report });
     await node.begin();
     return node;
   } catch (error) {
@@ -96,22 +98,12 @@ async function connectPatiently(
   }
 }
 
-/** What forbids to use MongoDB. That it is away does not: what needs it waits for it and says so. */
-async function mongoProblems(mongo: MongoConnection, logger: Logger): Promise<readonly string[]> {
-  try {
-    const { problems, warnings } = await checkMongo(mongo);
-    for (const warning of warnings) logger.warn({ warning }, "MongoDB could be safer");
-    return problems;
-  } catch (error) {
-    logger.error({ err: error }, "MongoDB can't be reached; partitions are opened once it can");
-    return [];
-  }
-}
-
 interface LivesOptions extends ClusterOptions {
   readonly data: NatsRequests;
   readonly leases: NatsRequests;
   readonly mongo: MongoConnection;
+  /** At the start. */
+  readonly isMongoThere: boolean;
   readonly report: ServerReport;
 }
 
@@ -142,7 +134,7 @@ class ClusterLives implements RunningNode {
     if (report.logSync !== "always") {
       logger.error({ reason: report.logSyncReason }, NOT_SYNCED);
     }
-    await this.#live();
+    await this.#live({ isFirst: true });
   }
 
   async handOver(timeoutMs: number): Promise<void> {
@@ -165,8 +157,8 @@ class ClusterLives implements RunningNode {
     await Promise.all([data.close(), leases.close(), mongo.close()]);
   }
 
-  async #live(): Promise<void> {
-    const { config, logger, report } = this.#options;
+  async #live({ isFirst }: { readonly isFirst: boolean }): Promise<void> {
+    const { config, logger, report, isMongoThere } = this.#options;
     let isOver = false;
     const over = (reason: string) => {
       if (isOver) return;
@@ -176,6 +168,7 @@ class ClusterLives implements RunningNode {
       this.#liveSoon();
     };
     const ports = await this.#createPorts();
+    if (isFirst && isMongoThere) await refuseForeignStore(ports.checkpoints, logger);
     const life = await startClusterNode(ports, settingsOf(config, report), {
       onEnded: over,
       isLogReachable: () => this.#options.data.isConnected,
@@ -191,14 +184,14 @@ class ClusterLives implements RunningNode {
   #liveSoon(): void {
     if (this.#isStopping) return;
     this.timers.after(REJOIN_DELAY_MS, () => {
-      this.#live().catch((error: unknown) => {
+      this.#live({ isFirst: false }).catch((error: unknown) => {
         this.#options.logger.warn({ err: error }, "The node could not join; it tries again");
         this.#liveSoon();
       });
     });
   }
 
-  async #createPorts(): Promise<ClusterPorts> {
+  async #createPorts(): Promise<ClusterPorts & { readonly checkpoints: MongoCheckpointStore }> {
     const { config, data, leases, mongo, logger, metrics } = this.#options;
     const { clusterName, walReplicas: replicas } = config;
     const { clock, timers } = this;

@@ -204,6 +204,12 @@ describe("MongoCheckpointStore", () => {
       const foreign = new MongoCheckpointStore({ connection, storeId: STORE_ID + 1 });
       await failsWith("checkpoint_damaged", /another cluster/, foreign.readManifests(null));
       await failsWith("checkpoint_damaged", /another cluster/, foreign.begin(true));
+      await failsWith(
+        "conflict",
+        /^The MongoDB database "test-\d+" belongs to/,
+        foreign.assertOwn(),
+      );
+      await store.assertOwn();
       const other = { ...setOf(2), hashName: "other" };
       await failsWith(
         "checkpoint_damaged",

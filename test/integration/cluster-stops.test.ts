@@ -3,9 +3,12 @@
  * Order matters: each test leaves the servers and two nodes running.
  */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
 import { assertExact, ClusterRig, LEASE_TTL_MS, pass, until } from "../support/cluster-rig.ts";
+import { TestNatsServer } from "../support/nats-server.ts";
+import { catchallArguments, freePort } from "../support/node-process.ts";
 import { StatusStream } from "../support/status-stream.ts";
 
 const SHUTDOWN_TIMEOUT_MS = 10_000;
@@ -43,6 +46,32 @@ describe("starting and stopping nodes of a cluster", { timeout: 200_000 }, () =>
       /64 partitions/,
     );
     assert.equal((await rig.ask("n2", "GET", "/readyz")).status, 200);
+  });
+
+  it("refuses a MongoDB that refuses it, or that has another cluster's data, with one sentence", async () => {
+    await until("there is a checkpoint", LIMIT_MS, async () =>
+      (await rig.cluster("n1")).nodes.some(({ checkpointAgeMs }) => checkpointAgeMs !== null)
+        ? true
+        : null,
+    );
+    const { nats, mongod } = rig;
+    const refused = mongod.url.replace("//", "//nobody:wrong@");
+    const wrong = await serveToTheEnd(nats.url, nats.monitorUrl, refused);
+    assert.equal(wrong.code, 78, wrong.output);
+    assert.match(wrong.output, /^MongoDB refuses what --mongo-url says: user and password/m);
+    assert.ok(!wrong.output.includes("nobody"), "no credentials are told");
+    const other = await TestNatsServer.start();
+    try {
+      const foreign = await serveToTheEnd(other.url, other.monitorUrl, mongod.url);
+      assert.equal(foreign.code, 78, foreign.output);
+      assert.match(
+        foreign.output,
+        /^The MongoDB database "\w+" belongs to the logs of another cluster/m,
+      );
+    } finally {
+      await other.dispose();
+    }
+    assert.equal((await rig.ask("n1", "GET", "/readyz")).status, 200);
   });
 
   it("stops in bounded time while MongoDB is away, and nothing is lost", async (t) => {
@@ -128,3 +157,26 @@ describe("starting and stopping nodes of a cluster", { timeout: 200_000 }, () =>
     await rig.sameEverywhere(61, 300);
   });
 });
+
+/** A node that is expected to end by itself. */
+async function serveToTheEnd(
+  natsUrl: string,
+  monitorUrl: string,
+  mongoUrl: string,
+): Promise<{ readonly code: unknown; readonly output: string }> {
+  const servers = [
+    "--nats-url",
+    natsUrl,
+    "--nats-monitor-url",
+    monitorUrl,
+    "--mongo-url",
+    mongoUrl,
+  ];
+  const flags = ["--port", String(await freePort()), "--node-id", "wrong", "--expect-nodes", "1"];
+  const argv = [...catchallArguments(), ...flags, ...servers];
+  return await new Promise((resolve) => {
+    execFile(process.execPath, argv, { timeout: LIMIT_MS }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : error.code, output: `${stdout}${stderr}` });
+    });
+  });
+}

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CatchallError } from "../../src/model/errors.ts";
-import { MongoConnection } from "../../src/runtime/mongo-connection.ts";
+import { isAccessRefused, MongoConnection } from "../../src/runtime/mongo-connection.ts";
 import { TestMongod } from "../support/mongod.ts";
 
 function ping(connection: MongoConnection): Promise<unknown> {
@@ -35,5 +35,19 @@ describe("MongoConnection", { timeout: 60_000 }, () => {
       await mongod.dispose();
     }
     await assert.rejects(ping(connection), /the connection is closed/);
+  });
+
+  it("tells refused credentials from a MongoDB that is away", async () => {
+    const mongod = await TestMongod.start();
+    const mongoUrl = mongod.url.replace("//", "//nobody:wrong@");
+    const connection = new MongoConnection({ mongoUrl, database: "test", name: "test" });
+    try {
+      await assert.rejects(ping(connection), (error) => isAccessRefused(error));
+      await mongod.kill();
+      await assert.rejects(ping(connection), (error) => !isAccessRefused(error));
+    } finally {
+      await connection.close();
+      await mongod.dispose();
+    }
   });
 });

@@ -21,6 +21,11 @@ export const SUB_BATCH_BYTES_MAX: number = 128 * 1024;
 /** An event is answered at the latest after this and one sweep, ms; below the deadline of the HTTP request (10 s). */
 export const BATCH_DEADLINE_MS = 8_000;
 const SWEEP_MS = 500;
+/**
+ * Seen for so many sweeps that the servers are away, so for 500 to 1,000 ms: what waits is answered. A connection that
+ * is back by then costs nobody anything.
+ */
+const AWAY_SWEEPS = 2;
 
 /**
  * Where others own partitions, events under load gather for as long as a round trip takes, at most this, so that frames and entries
@@ -48,6 +53,8 @@ export interface EventRouterOptions {
   readonly deliver: (partition: number, batch: ForwardBatch) => void;
   /** Told that the deadline of the sub-batch in flight has come; absent: sub-batches have no deadline here. */
   readonly expire?: (partition: number) => void;
+  /** True while neither the log nor another node can be reached; absent: never. */
+  readonly isAway?: () => boolean;
   /** Events that ended with an error, for metrics. */
   readonly rejected: (code: ErrorCode, events: number) => void;
 }
@@ -70,6 +77,7 @@ export class EventRouter {
   #dirty: Lane[] = [];
   #isSweepDue = false;
   #sweeps = 0;
+  #awaySweeps = 0;
   #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
   #isFlushDue = false;
@@ -238,14 +246,17 @@ export class EventRouter {
   #sweep(): void {
     this.#isSweepDue = false;
     this.#sweeps++;
-    const due = this.#sweeps - DEADLINE_SWEEPS - 1;
+    this.#awaySweeps = this.#options.isAway?.() === true ? this.#awaySweeps + 1 : 0;
+    const isAway = this.#awaySweeps >= AWAY_SWEEPS;
+    const due = isAway ? this.#sweeps : this.#sweeps - DEADLINE_SWEEPS - 1;
     for (const lane of this.#lanes) {
       if (lane.inFlight !== null && lane.inFlight.openedSweep <= due) {
         this.#options.expire?.(lane.partition);
       }
-      this.#failWaiting(lane, new CatchallError("no_owner"), due);
+      this.#failWaiting(lane, new CatchallError(isAway ? "log_unavailable" : "no_owner"), due);
     }
     if (this.pendingEvents > 0) this.#armSweep();
+    else this.#awaySweeps = 0;
   }
 
   /** Fails what was opened up to sweep `due` and was never sent: certainly without effect. */

@@ -1,6 +1,7 @@
 /**
  * Readings of domains, from whoever owns them: those of one turn for one owner travel in one question.
  * Invariant: every promise settles by its deadline; an owner that can't be reached is a 503, never an old reading.
+ * What waits for an owner is told at once when the servers between the nodes are known to be away: waiting can't help.
  */
 
 import type { DomainName } from "../model/domain-name.ts";
@@ -31,6 +32,8 @@ export interface PeerReadsOptions {
   readonly timers: Timers;
   /** Null while this node may answer at all. */
   readonly refusal: () => CatchallError | null;
+  /** What is told of partitions of others while no other node can be reached; null otherwise. */
+  readonly outage: () => CatchallError | null;
 }
 
 interface Ask {
@@ -88,6 +91,8 @@ export class PeerReads {
     ask.tries++;
     if (owner === NOBODY) return this.#refused(ask, new CatchallError("no_owner"));
     if (owner === view.self) return this.#readHere(ask);
+    const outage = this.#options.outage();
+    if (outage !== null) return this.#reject(ask, outage);
     const asks = this.#byOwner.get(owner);
     if (asks === undefined) this.#byOwner.set(owner, [ask]);
     else asks.push(ask);
@@ -144,10 +149,11 @@ export class PeerReads {
   #refused(ask: Ask, error: CatchallError): void {
     const isPassing = MAY_PASS.has(error.code) || error.effect === "unknown";
     if (!isPassing || this.#options.clock.monotonicMs() >= ask.deadlineMs) {
-      this.#reject(ask, answerOf(error));
-    } else {
-      this.#held.hold(ask, ask.tries);
+      return this.#reject(ask, answerOf(error));
     }
+    const outage = this.#options.outage();
+    if (outage === null) this.#held.hold(ask, ask.tries);
+    else this.#reject(ask, outage);
   }
 
   #resolve(ask: Ask, reading: OwnerReading): void {

@@ -149,7 +149,7 @@ export class PeerRequests implements OwnerAnswers {
         if (owner === NOBODY) throw new CatchallError("no_owner");
         if (owner === link.view.self) return await local.change(change);
         const deadlineMs = Math.max(1, endMs - clock.monotonicMs());
-        await link.ask(owner, { kind: "change", change }, { deadlineMs, hasEffect: true });
+        await this.#ask(owner, { kind: "change", change }, { deadlineMs, hasEffect: true });
         return;
       } catch (error) {
         await this.#pauseOrThrow(error, endMs, tries);
@@ -172,7 +172,7 @@ export class PeerRequests implements OwnerAnswers {
         if (owner === link.view.self) return await local.importChunk(chunk, by);
         const leftMs = Math.max(1, endMs - clock.monotonicMs());
         const deadlineMs = Math.min(QUESTION_ATTEMPT_MS, leftMs);
-        const answer = await link.ask(owner, body, { deadlineMs, hasEffect: true });
+        const answer = await this.#ask(owner, body, { deadlineMs, hasEffect: true });
         return readReply(() => count(answer, "added"));
       } catch (error) {
         if (error instanceof CatchallError && error.effect === "unknown") isUnknown = true;
@@ -220,7 +220,7 @@ export class PeerRequests implements OwnerAnswers {
         }
         const question = { kind: "list", status, after, limit, ...pages };
         const options = { deadlineMs: QUESTION_ATTEMPT_MS, hasEffect: false };
-        const answer = await link.ask(owner, question, options);
+        const answer = await this.#ask(owner, question, options);
         return { ...readReply(() => this.#listingOf(answer, owner)), endPage };
       } catch (error) {
         await this.#pauseOrThrow(error, endMs, tries, true);
@@ -282,8 +282,18 @@ export class PeerRequests implements OwnerAnswers {
     if (owner === link.view.self) return question.here(partitions);
     const deadlineMs = Math.max(1, Math.min(question.attemptMs, endMs - clock.monotonicMs()));
     const body = { ...question.body, partitions };
-    const answer = await link.ask(owner, body, { deadlineMs, hasEffect: false });
+    const answer = await this.#ask(owner, body, { deadlineMs, hasEffect: false });
     return readReply(() => question.parse(answer));
+  }
+
+  /** Not put at all while no other node can be reached. */
+  #ask(
+    owner: number,
+    body: Fields,
+    options: { readonly deadlineMs: number; readonly hasEffect: boolean },
+  ): Promise<Fields> {
+    const outage = this.#options.outage();
+    return outage === null ? this.#options.link.ask(owner, body, options) : Promise.reject(outage);
   }
 
   /** By owner, in the order of the owners. */
@@ -305,8 +315,8 @@ export class PeerRequests implements OwnerAnswers {
     tries: number,
     isRepeatable = false,
   ): Promise<void> {
-    const { clock, timers, refusal } = this.#options;
-    const own = refusal();
+    const { clock, timers, refusal, outage } = this.#options;
+    const own = refusal() ?? outage();
     const pauseMs = PAUSE_MS * 2 ** Math.min(tries - 1, PAUSE_DOUBLINGS_MAX);
     if (!mayPass(error, isRepeatable)) throw error;
     if (own !== null) throw own;

@@ -14,6 +14,8 @@ import {
   type Subscription,
 } from "nats";
 import { CatchallError } from "../model/errors.ts";
+import { NatsSilence } from "./nats-silence.ts";
+import { NodeTimers } from "./node-timers.ts";
 
 /** `notSent`, `noResponder`: certain, nobody received it. `unknown`: somebody may have. */
 export type RequestOutcome =
@@ -29,6 +31,11 @@ export class NatsRequests {
   #isConnected = true;
   readonly #pending = new Set<(outcome: RequestOutcome) => void>();
   readonly #listeners = new Set<(isConnected: boolean) => void>();
+  readonly #silence = new NatsSilence({
+    timers: new NodeTimers(),
+    ping: () => this.connection.flush(),
+    isWaiting: () => this.#pending.size > 0,
+  });
 
   constructor(connection: NatsConnection) {
     this.connection = connection;
@@ -38,6 +45,11 @@ export class NatsRequests {
   /** False from the moment that the loss of the connection was noticed until it is back. */
   get isConnected(): boolean {
     return this.#isConnected && !this.connection.isClosed();
+  }
+
+  /** False while there is no connection, and while requests wait and the server has answered nothing for a second. */
+  get isAnswering(): boolean {
+    return this.isConnected && !this.#silence.isSilent;
   }
 
   /** Largest message that the connected server takes, headers included. */
@@ -70,6 +82,7 @@ export class NatsRequests {
         if (this.#pending.delete(settle)) resolve(outcome);
       };
       this.#pending.add(settle);
+      this.#silence.watch();
       const options =
         headers === undefined ? { timeout: timeoutMs } : { timeout: timeoutMs, headers };
       this.connection.request(subject, data.slice(), options).then(
@@ -120,6 +133,7 @@ export class NatsRequests {
   #connectionChanged(isConnected: boolean): void {
     if (this.#isConnected === isConnected) return;
     this.#isConnected = isConnected;
+    this.#silence.reset();
     if (!isConnected) {
       const outcome: RequestOutcome = { kind: "unknown", reason: "the connection to NATS broke" };
       for (const settle of [...this.#pending]) settle(outcome);

@@ -94,13 +94,17 @@ export class ClusterLife implements ClusterNode {
     this.#keyBudget = new KeyBudget(settings.idempotencyKeysMax);
     this.#commit = this.#createCommit();
     this.#transport = ports.connect(this.incarnation);
-    this.#outbox = new ChangeOutbox({ sinks: ports.changeSinks, timers, logger });
+    this.#outbox = new ChangeOutbox({
+      ...{ sinks: ports.changeSinks, timers, logger },
+      observer: (sink, result, changes) => this.#metrics.notified(sink, result, changes),
+    });
     this.#checkpoints = new ChangesFirstStore(ports.checkpoints, this.#outbox);
     const view = new TableOwnership(this.incarnation, keeper);
     const link = new PeerLink(view, this.#transport);
     const local = new LocalAnswers({ host: this.#host, nodeId: settings.nodeId, clock });
     const refusal = () => this.#refusal();
-    this.#requests = new PeerRequests({ link, local, clock, timers, refusal });
+    const outage = () => (this.#isAway() ? new CatchallError("log_unavailable") : null);
+    this.#requests = new PeerRequests({ link, local, clock, timers, refusal, outage });
     this.#peers = new ClusterPeers({
       self: this.incarnation,
       requests: this.#requests,
@@ -247,8 +251,13 @@ export class ClusterLife implements ClusterNode {
       : null;
   }
 
+  /** NATS is known to be away: what needs it, or a node behind it, is not waited for. */
+  #isAway(): boolean {
+    return this.#options.hooks.isLogReachable?.() === false;
+  }
+
   #isLogStalled(): boolean {
-    if (this.#options.hooks.isLogReachable?.() === false) return true;
+    if (this.#isAway()) return true;
     return this.#commit.appendingMs() > APPEND_STALLED_MS;
   }
 
@@ -370,6 +379,7 @@ export class ClusterLife implements ClusterNode {
       refusal: () => this.#refusalOfEvents(),
       deliver: (partition, batch) => this.#forwarder.deliver(partition, batch),
       expire: (partition) => this.#forwarder.expire(partition),
+      isAway: () => this.#isAway(),
       rejected: (code, events) => this.#metrics.rejected(code, events),
     });
   }

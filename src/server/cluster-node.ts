@@ -50,7 +50,10 @@ export interface ClusterSettings {
 export interface ClusterHooks {
   /** This life is over, not by `stop`: lease lost, fenced. Start the next one. Called at most once. */
   readonly onEnded: (reason: string) => void;
-  /** False while nothing can be appended, as far as the process knows: events are then refused at once. */
+  /**
+   * False while neither the log nor another node can be reached, as far as the process knows: events, and reads of other
+   * nodes' partitions, are then refused at once, and what is in flight is answered about a second later.
+   */
   readonly isLogReachable?: () => boolean;
 }
 

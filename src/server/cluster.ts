@@ -171,7 +171,7 @@ class ClusterLives implements RunningNode {
     if (isFirst && isMongoThere) await refuseForeignStore(ports.checkpoints, logger);
     const life = await startClusterNode(ports, settingsOf(config, report), {
       onEnded: over,
-      isLogReachable: () => this.#options.data.isConnected,
+      isLogReachable: () => this.#options.data.isAnswering,
     });
     if (isOver) return;
     this.#life = life;

@@ -6,11 +6,20 @@
 import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
-import { assertExact, ClusterRig, LEASE_TTL_MS, pass, until } from "../support/cluster-rig.ts";
+import {
+  assertExact,
+  ClusterRig,
+  LEASE_TTL_MS,
+  type Owner,
+  pass,
+  until,
+} from "../support/cluster-rig.ts";
 
 const NODES = ["n1", "n2", "n3"];
 /** Bound for machines that do many other things; the figures themselves are printed. */
 const RETURN_LIMIT_MS = 30_000;
+/** NATS is back: what is promised until everything is served again. */
+const SERVICE_LIMIT_MS = 10_000;
 /** What clients of a cluster without NATS may be told. */
 const OUTAGE_CODES = new Set([
   ...["log_unavailable", "outcome_unknown", "not_ready", "lease_lost", "owner_unreachable"],
@@ -152,14 +161,117 @@ describe("a cluster whose servers fail", { timeout: 250_000 }, () => {
   });
 });
 
-async function everybodyServes(rig: ClusterRig): Promise<void> {
+describe("a cluster with the default lease that loses NATS", { timeout: 150_000 }, () => {
+  let rig: ClusterRig;
+  before(async () => {
+    rig = await ClusterRig.start({ nodes: ["n1", "n2"], leaseTtlMs: 5000 });
+  });
+  after(async () => {
+    await rig?.dispose();
+  });
+
+  it("refuses events and reads of every partition once NATS is gone, and serves again", async (t) => {
+    const domains = rig.domainsByPartition("gone");
+    for (const { status } of await eachAnswer(rig, "PUT", domains)) assert.equal(status, 204);
+    const { owners } = await rig.cluster("n1");
+    await rig.nats.kill();
+    await pass(300);
+    const answers = await Promise.all([
+      eachAnswer(rig, "PUT", domains),
+      eachAnswer(rig, "GET", domains),
+    ]);
+    t.diagnostic(`PUT ${slowest(answers[0])} ms, GET ${slowest(answers[1])} ms`);
+    assertRefused(answers, owners, 1500);
+    await rig.nats.restart();
+    const took = await rig.answersAgain("n1", domains, SERVICE_LIMIT_MS);
+    t.diagnostic(`every range took events again ${Math.round(took)} ms after NATS returned`);
+    await rig.allOpen();
+    for (const { delivered } of await rig.counted("n2", domains)) assert.equal(delivered, 2);
+  });
+
+  it("refuses events and reads of every partition while NATS is frozen, and serves again", async (t) => {
+    const domains = rig.domainsByPartition("stiff");
+    const { owners } = await rig.cluster("n1");
+    rig.nats.pause();
+    try {
+      await pass(300);
+      // NATS has said nothing wrong yet: these wait until its silence is known, their outcome may be unknown.
+      const early = Promise.all([eachAnswer(rig, "PUT", domains), eachAnswer(rig, "GET", domains)]);
+      await pass(1200);
+      const late = await Promise.all([
+        eachAnswer(rig, "PUT", domains),
+        eachAnswer(rig, "GET", domains),
+      ]);
+      t.diagnostic(`after 1.5 s: PUT ${slowest(late[0])} ms, GET ${slowest(late[1])} ms`);
+      assertRefused(late, owners, 2500);
+      const [puts, gets] = await early;
+      t.diagnostic(`after 0.3 s: PUT ${slowest(puts)} ms, GET ${slowest(gets)} ms`);
+      for (const { status } of puts) assert.ok(status === 503 || status === 504, String(status));
+      assert.ok(slowest(puts) < 4000, `answered after ${slowest(puts)} ms`);
+      assertRefused([[], gets], owners, 3000);
+    } finally {
+      rig.nats.resume();
+    }
+    const took = await rig.answersAgain("n1", domains, SERVICE_LIMIT_MS);
+    t.diagnostic(`every range took events again ${Math.round(took)} ms after the freeze`);
+    await everybodyServes(rig, ["n1", "n2"]);
+    // What was told to be unknown may have been counted; what was refused was not.
+    for (const { delivered } of await rig.counted("n2", domains)) {
+      assert.ok(delivered === 1 || delivered === 2, String(delivered));
+    }
+  });
+});
+
+interface Timed {
+  readonly status: number;
+  readonly effect: unknown;
+  readonly tookMs: number;
+}
+
+/** One request for a domain of every partition, all at once, through n1. */
+async function eachAnswer(
+  rig: ClusterRig,
+  method: "GET" | "PUT",
+  domains: readonly string[],
+): Promise<readonly Timed[]> {
+  return await Promise.all(
+    domains.map(async (domain) => {
+      const startMs = performance.now();
+      const path = method === "GET" ? `/domains/${domain}` : `/events/${domain}/delivered`;
+      const { status, body } = await rig.ask("n1", method, path);
+      return { status, effect: body?.effect, tookMs: performance.now() - startMs };
+    }),
+  );
+}
+
+/** Events of every partition, and reads of those of another node; n1 may answer its own reads while its lease lasts. */
+function assertRefused(
+  [puts, gets]: readonly (readonly Timed[])[],
+  owners: readonly Owner[],
+  limitMs: number,
+): void {
+  for (const { status, effect } of puts ?? []) assert.deepEqual([status, effect], [503, "none"]);
+  for (const [partition, { status, effect }] of (gets ?? []).entries()) {
+    if (status === 200 && owners[partition]?.node === "n1") continue;
+    assert.deepEqual([status, effect], [503, "none"], `partition ${partition}`);
+  }
+  for (const answers of [puts ?? [], gets ?? []]) {
+    assert.ok(slowest(answers) < limitMs, `answered after ${slowest(answers)} ms`);
+  }
+}
+
+function slowest(answers: readonly Timed[] | undefined): number {
+  return Math.round(Math.max(0, ...(answers ?? []).map(({ tookMs }) => tookMs)));
+}
+
+async function everybodyServes(rig: ClusterRig, ids: readonly string[] = NODES): Promise<void> {
   await until("all nodes are ready", RETURN_LIMIT_MS, async () => {
-    const answers = await Promise.all(NODES.map((id) => rig.ask(id, "GET", "/readyz")));
+    const answers = await Promise.all(ids.map((id) => rig.ask(id, "GET", "/readyz")));
     return answers.every(({ status }) => status === 200) ? true : null;
   });
   const { nodes } = await rig.allOpen();
   const alive = nodes.filter(({ state }) => state === "alive").map(({ id }) => id);
-  assert.deepEqual([...alive].sort(), NODES);
+  assert.deepEqual([...alive].sort(), ids);
 }
 
 /** Every node that owns something has just written a checkpoint. */

@@ -32,6 +32,8 @@ export interface PeerNode {
   readonly router: Router;
   /** What this node says of itself; null while it serves. */
   refusal: CatchallError | null;
+  /** What it says of the servers between the nodes; null while they are there. */
+  outage: CatchallError | null;
   send(domain: string, kind: EventKind, id?: string): Promise<EventOutcome>;
 }
 
@@ -91,6 +93,7 @@ export class PeerNodes {
       clock: timers,
       timers,
       refusal: () => node.refusal,
+      outage: () => node.outage,
     });
     const events = new EventRouter({
       partitions: owners.length,
@@ -126,6 +129,7 @@ export class PeerNodes {
       requests,
       router,
       refusal: null,
+      outage: null,
       send: (domain, kind, id) => this.#send(router, { domain, kind, id: id ?? null }),
     };
     this.nodes.set(incarnation, node);

@@ -17,7 +17,7 @@ import type { NatsRequests } from "../runtime/nats-requests.ts";
 import { NodeClock } from "../runtime/node-clock.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
 import { NodeTimers } from "../runtime/node-timers.ts";
-import { connectNats } from "../transport/nats-connection.ts";
+import { connectNats, isLoginRefused } from "../transport/nats-connection.ts";
 import { NatsTransport } from "../transport/nats-transport.ts";
 import { JetStreamNodeLog } from "../wal/jetstream-node-log.ts";
 import { checkServers, checkStream, type ServerReport } from "../wal/jetstream-server-check.ts";
@@ -77,7 +77,7 @@ function monitorUrls(config: Config): readonly string[] | null {
   return config.natsMonitorUrl?.split(",").map((url) => url.trim()) ?? null;
 }
 
-/** Servers that start together with this node need a moment. */
+/** Servers that start together with this node need a moment. A login that they refuse is a mistake of ours. */
 async function connectPatiently(
   config: Config,
   purpose: string,
@@ -89,6 +89,9 @@ async function connectPatiently(
     try {
       return await connectNats({ ...config, natsUrl }, `${config.nodeId}-${purpose}`);
     } catch (error) {
+      if (isLoginRefused(error)) {
+        throw new CatchallError("conflict", error.message, { cause: error });
+      }
       if (tries >= CONNECT_TRIES_MAX) throw error;
       logger.warn({ err: error, tries }, "NATS can't be reached yet");
       await new Promise<void>((resolve) => {

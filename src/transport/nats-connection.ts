@@ -17,6 +17,8 @@ const PINGS_UNANSWERED_MAX = 2;
 const DIAL_TIMEOUT_MS = 3000;
 const RECONNECT_WAIT_MS = 250;
 const RECONNECT_JITTER_MS = 250;
+/** The code of the client's error. */
+const LOGIN_REFUSED = "AUTHORIZATION_VIOLATION";
 
 /** The part of the configuration that says where NATS is and who we are there. */
 export interface NatsSettings {
@@ -47,6 +49,11 @@ export async function connectNats(settings: NatsSettings, name: string): Promise
     const message = `Can't connect to NATS at ${shown}: ${reasonOf(error)}`;
     throw new CatchallError("control_unavailable", message, { cause: error });
   }
+}
+
+/** Whether `connectNats` failed since the server doesn't take the login: trying again does not help. */
+export function isLoginRefused(error: unknown): error is CatchallError {
+  return error instanceof CatchallError && codeOf(error.cause) === LOGIN_REFUSED;
 }
 
 /** Exported for tests. */
@@ -142,10 +149,13 @@ async function readSecret(path: string): Promise<Uint8Array> {
 }
 
 function reasonOf(error: unknown): string {
-  const code =
-    typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
-  if (code === "AUTHORIZATION_VIOLATION") return "it refuses these credentials";
+  const code = codeOf(error);
+  if (code === LOGIN_REFUSED) return "it refuses these credentials";
   if (code === "CONNECTION_REFUSED") return "nobody listens there";
   if (code === "TIMEOUT") return `no answer within ${DIAL_TIMEOUT_MS} ms`;
   return error instanceof Error ? error.message : String(error);
+}
+
+function codeOf(error: unknown): string {
+  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 }

@@ -13,6 +13,7 @@ import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { get, put } from "../support/http-requests.ts";
+import { TestNatsServer } from "../support/nats-server.ts";
 import { catchallArguments } from "../support/node-process.ts";
 import { RawConnection } from "../support/raw-http.ts";
 
@@ -269,6 +270,21 @@ describe("catchall serve", () => {
     const [code, sentences] = await mistakesOf("--nats-url", "nats://127.0.0.1:4222");
     assert.equal(code, 78);
     assert.ok(sentences.some((sentence) => sentence.startsWith("--nats-url needs --mongo-url")));
+  });
+
+  it("ends with 78 at once for a login that NATS refuses, and names the server only", async () => {
+    const nats = await TestNatsServer.start({
+      extra: 'authorization { user: "node", password: "s3cret-a" }',
+    });
+    const natsUrl = nats.url.replace("//", "//node:s3cret-b@");
+    const startedMs = performance.now();
+    const flags = ["--nats-url", natsUrl, "--mongo-url", "mongodb://127.0.0.1:1"];
+    const [code, sentences] = await mistakesOf(...flags).finally(() => nats.dispose());
+    assert.equal(code, 78);
+    assert.deepEqual(sentences, [
+      `Can't connect to NATS at 127.0.0.1:${nats.port}: it refuses these credentials`,
+    ]);
+    assert.ok(performance.now() - startedMs < 10_000, "no second try");
   });
 
   it("ends with 78 for a tokens file that is wrong or not there", async () => {

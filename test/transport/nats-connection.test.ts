@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { connectionOptions } from "../../src/transport/nats-connection.ts";
+import {
+  connectionOptions,
+  connectNats,
+  isLoginRefused,
+} from "../../src/transport/nats-connection.ts";
 import { NO_LOGIN, TestNatsServer } from "../support/nats-server.ts";
 
 describe("connectNats", () => {
@@ -13,6 +19,7 @@ describe("connectNats", () => {
     await assert.rejects(locked.connect("x", wrong), (error: Error) => {
       assert.match(error.message, /refuses these credentials/);
       assert.doesNotMatch(error.message, /s3cret/);
+      assert.equal(isLoginRefused(error), true);
       return true;
     });
     const right = await locked.connect("x", { natsUser: "node", natsPassword: "s3cret-a" });
@@ -23,6 +30,23 @@ describe("connectNats", () => {
     await locked.dispose();
     const gone = { code: "control_unavailable", message: /nobody listens/ };
     await assert.rejects(locked.connect("x"), gone);
+    const error: unknown = await locked.connect("x").catch((reason: unknown) => reason);
+    assert.equal(isLoginRefused(error), false);
+  });
+
+  it("leaves no socket behind when nobody answers", async () => {
+    const sockets: Promise<unknown>[] = [];
+    const silent = createServer((socket) => {
+      socket.resume();
+      sockets.push(once(socket, "close"));
+    });
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    const connecting = connectNats({ ...NO_LOGIN, natsUrl: `127.0.0.1:${port}` }, "x");
+    await assert.rejects(connecting, { code: "control_unavailable", message: /no answer within/ });
+    assert.equal(sockets.length, 1);
+    await Promise.all(sockets);
+    await new Promise((resolve) => silent.close(resolve));
   });
 
   it("speaks TLS with a server whose authority it knows, and with no other", async () => {

@@ -272,6 +272,52 @@ describe("Router over peers", () => {
     await assert.rejects(nodes.node(1).router.status(aDomainOf(nodes, 3)), { code: "lease_lost" });
   });
 
+  it("refuses at once what needs another node while none can be reached, and reads its own", async () => {
+    const nodes = await cluster();
+    const asker = nodes.node(1);
+    asker.outage = new CatchallError("log_unavailable");
+    nodes.wire.sent.length = 0;
+    const { router } = asker;
+    const domain = aDomainOf(nodes, 3);
+    const works: Promise<unknown>[] = [
+      router.status(domain),
+      router.stats(),
+      router.page({ status: null, cursor: null, limit: 100 }),
+      router.tryRule(DEFAULT_RULE),
+      router.reset(domain, "me"),
+    ];
+    const startMs = nodes.timers.nowMs;
+    for (const outcome of await nodes.during(Promise.allSettled(works))) {
+      assert.equal(outcome.status, "rejected");
+      const { code, status, effect } = outcome.reason as CatchallError;
+      assert.deepEqual([code, status, effect], ["log_unavailable", 503, "none"]);
+    }
+    assert.ok(nodes.timers.nowMs - startMs < 100);
+    assert.equal(nodes.wire.sent.length, 0);
+    assert.equal((await router.status(aDomainOf(nodes, 1))).delivered, 1);
+    asker.outage = null;
+    assert.equal((await nodes.during(router.status(domain))).delivered, 1);
+  });
+
+  it("tells what waits for an owner soon after the servers went away", async () => {
+    const nodes = await cluster();
+    const asker = nodes.node(1);
+    nodes.wire.onReply = () => null;
+    const { router } = asker;
+    const works = Promise.allSettled([
+      router.status(aDomainOf(nodes, 3)),
+      router.stats(),
+      router.page({ status: null, cursor: null, limit: 100 }),
+    ]);
+    await nodes.timers.advance(2_000);
+    asker.outage = new CatchallError("log_unavailable");
+    await nodes.timers.advance(200);
+    for (const outcome of await works) {
+      assert.equal(outcome.status, "rejected");
+      assert.equal((outcome.reason as CatchallError).code, "log_unavailable");
+    }
+  });
+
   it("tries and applies a rule on every owner, again without effect", async () => {
     const nodes = await cluster();
     const rule = { ...DEFAULT_RULE, deliveredThreshold: 0 };

@@ -52,6 +52,7 @@ class Bench {
   readonly here: SubBatch[] = [];
   readonly resyncs: number[] = [];
   isOpenHere = true;
+  isAway = false;
   readonly forwarder: SubBatchForwarder;
   readonly router: EventRouter;
   readonly #parser = new DomainParser();
@@ -79,6 +80,7 @@ class Bench {
       refusal: () => null,
       deliver: (partition, batch) => this.forwarder.deliver(partition, batch),
       expire: (partition) => this.forwarder.expire(partition),
+      isAway: () => this.isAway,
       rejected: () => undefined,
     });
   }
@@ -396,6 +398,54 @@ describe("SubBatchForwarder", () => {
     assert.equal(bench.told(index), undefined);
     await bench.answer(3, { kind: "committed", keys: Uint8Array.of(1) });
     assert.equal(bench.told(index), 1, "replayed");
+  });
+
+  it("answers within a second what is in flight when the servers go away, and counts it once later", async () => {
+    const bench = new Bench([2, NOBODY, SELF, 2]);
+    const indexes = await bench.send(0, 1, 2);
+    const behind = bench.submit(0);
+    bench.isAway = true;
+    await bench.fail(0, "outcome_unknown");
+    await bench.timers.advance(1_000);
+    assert.deepEqual(
+      [...indexes, behind].map((index) => bench.told(index)),
+      [
+        "outcome_unknown unknown",
+        "no_owner none",
+        "outcome_unknown unknown",
+        "log_unavailable none",
+      ],
+    );
+    bench.isAway = false;
+    await bench.timers.advance(200);
+    const again = bench.sent - 1;
+    assert.ok(again > 0, "what may have been applied is sent again");
+    assert.deepEqual(
+      bench.batchesOf(again).map(({ producerSequence }) => producerSequence),
+      [1],
+    );
+    await bench.answer(again, COMMITTED);
+    bench.here[0]?.committed(null);
+    assert.equal(bench.router.pendingEvents, 0);
+    const [next] = await bench.send(0);
+    assert.equal(bench.batchesOf(again + 1)[0]?.producerSequence, 2);
+    await bench.answer(again + 1, COMMITTED);
+    assert.equal(bench.told(next as number), 0);
+  });
+
+  it("keeps what is in flight when the servers are back within half a second", async () => {
+    const bench = new Bench();
+    const [index] = (await bench.send(0)) as [number];
+    await bench.fail(0, "outcome_unknown");
+    for (let i = 0; i < 4; i++) {
+      bench.isAway = true;
+      await bench.timers.advance(450);
+      bench.isAway = false;
+      await bench.timers.advance(550);
+    }
+    assert.equal(bench.told(index), undefined);
+    await bench.answer(bench.sent - 1, COMMITTED);
+    assert.equal(bench.told(index), 0);
   });
 
   it("knows a frame that was refused as a whole for certain", async () => {

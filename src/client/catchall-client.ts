@@ -4,7 +4,13 @@
  * never count anything twice.
  */
 
-import { CatchallClientError, errorOfRejection, invalidResponse } from "./client-errors.ts";
+import { isEventId } from "../model/event.ts";
+import {
+  badEventId,
+  CatchallClientError,
+  errorOfRejection,
+  invalidResponse,
+} from "./client-errors.ts";
 import { type CallOptions, Connection, type ConnectionOptions } from "./connection.ts";
 import { readEvents, readLines } from "./event-stream.ts";
 import type {
@@ -77,6 +83,8 @@ export class CatchallClient {
   /** Counts one event; resolves when it is durable. Errors: `effect` says whether it may have been counted. */
   async send(domain: string, kind: EventKindName, options: SendOptions = {}): Promise<EventResult> {
     const id = options.id ?? (this.#automaticIds ? crypto.randomUUID() : undefined);
+    // Some servers cut what is no ASCII from the ends of a header, and would take another id for this one.
+    if (id !== undefined && !isEventId(id)) throw badEventId();
     const { headers } = await this.#connection.exchange({
       ...signalOf(options),
       method: "PUT",

@@ -39,6 +39,18 @@ export class CatchallClientError extends Error {
   }
 }
 
+/** An id that no node would take; nothing was sent. */
+export function badEventId(): CatchallClientError {
+  return new CatchallClientError("An event id is 1 to 255 visible ASCII characters", {
+    code: "invalid_event_id",
+    status: null,
+    effect: "none",
+    retryable: false,
+    retryAfterMs: null,
+    problem: null,
+  });
+}
+
 const RETRYABLE_STATUSES: readonly number[] = [408, 429, 502, 503, 504];
 
 /** Reads the problem document of a failed response. A body that is none (a proxy's page) still gives an error. */

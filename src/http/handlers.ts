@@ -66,9 +66,14 @@ export function createSurface(deps: HttpDeps): HttpSurface {
 }
 
 function streamObserver({ metrics }: HttpDeps): StreamObserver {
-  const help = "Status changes that were told to somebody outside";
-  const of = (result: string) =>
-    metrics.counter("notifications_total", help, { channel: "stream", result });
+  const of = (result: string) => {
+    const labels = { channel: "stream", result };
+    return metrics.counter(
+      "notifications_total",
+      "Status changes told outside, by channel and result",
+      labels,
+    );
+  };
   const [sent, cutOff] = [of("sent"), of("cut_off")];
   return { sent: (changes) => sent.add(changes), cutOff: () => cutOff.add(1) };
 }

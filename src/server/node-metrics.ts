@@ -95,8 +95,10 @@ export class NodeMetrics {
 
   /** Status changes that a sink stored, failed to store, or will not be given. */
   notified(channel: string, result: "stored" | "failed" | "skipped", changes: number): void {
-    const help = "Status changes that were told to somebody outside";
-    this.#metrics.counter("notifications_total", help, { channel, result }).add(changes);
+    const labels = { channel, result };
+    this.#metrics
+      .counter("notifications_total", "Status changes told outside, by channel and result", labels)
+      .add(changes);
   }
 
   /** A planned move of a partition to this node ended. */

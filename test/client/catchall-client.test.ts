@@ -59,6 +59,15 @@ describe("CatchallClient events", () => {
     assert.equal(stub.requests[0]?.headers["idempotency-key"], "k1");
   });
 
+  it("sends nothing under an id that no node takes", async () => {
+    const { client, stub } = await given((_, response) => response.writeHead(204).end());
+    for (const id of ["", "order1é", "a b", "x".repeat(256)]) {
+      const { code, effect, retryable } = await failureOf(client.delivered("x.com", { id }));
+      assert.deepEqual([code, effect, retryable], ["invalid_event_id", "none", false]);
+    }
+    assert.equal(stub.requests.length, 0);
+  });
+
   it("sends an event with an unknown outcome again under the same id", async () => {
     const { stub, client } = await given((_, response, index) => {
       if (index === 0) response.destroy();

@@ -44,6 +44,8 @@ export interface SimNodeOptions {
   readonly settings: ClusterSettings;
   readonly start: StartNode;
   readonly portsOf: (life: SimLife) => ClusterPorts;
+  /** What the process knows of its connection to the servers. */
+  readonly isLogReachable: () => boolean;
 }
 
 /** One machine with its node: started, killed, stopped and started again. */
@@ -103,7 +105,7 @@ export class SimNode {
   }
 
   #start(life: SimLife): void {
-    const { settings, portsOf, world } = this.#options;
+    const { settings, portsOf, world, isLogReachable } = this.#options;
     let isEnded = false;
     const restart = (): void => {
       if (isEnded) return;
@@ -118,7 +120,7 @@ export class SimNode {
       world.note(`node ${this.machine.index} ended: ${reason}`);
       restart();
     };
-    this.#options.start(portsOf(life), settings, { onEnded }).then(
+    this.#options.start(portsOf(life), settings, { onEnded, isLogReachable }).then(
       (node) => {
         world.trace("serving", this.machine.index, node.incarnation);
         this.started.push(node);

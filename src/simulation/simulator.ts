@@ -270,7 +270,9 @@ class Simulation {
     const { start } = this.#options;
     const settings = this.#settings(`n${machine.index}`);
     const portsOf = (life: SimLife): ClusterPorts => this.#ports(life);
-    return new SimNode({ world: this.#world, machine, settings, start, portsOf });
+    const isLogReachable = (): boolean => !this.#cluster.network.isAway;
+    const world = this.#world;
+    return new SimNode({ world, machine, settings, start, portsOf, isLogReachable });
   }
 
   #settings(nodeId: string): ClusterSettings {

@@ -36,6 +36,7 @@ const { values } = parseArgs({
     warmup: { type: "string", default: "2s" },
     settle: { type: "string", default: "10s" },
     connections: { type: "string", default: "512" },
+    "bulk-connections": { type: "string", default: "12" },
     mix: { type: "string", default: "challenge" },
     "domains-10m": { type: "boolean", default: false },
     domains: { type: "string", default: "10000000" },
@@ -158,8 +159,9 @@ async function main(): Promise<void> {
   const single = sections[0];
   if (parts.has("bulk")) {
     const title = `Bulk, ${BULK_LINES} lines a request`;
-    const text = `\`POST /events\`, NDJSON, mix \`${mix}\`, 4 connections; latency a request.`;
-    const loadFlags = ["--bulk", String(BULK_LINES), "--mix", mix];
+    const count = values["bulk-connections"];
+    const text = `\`POST /events\`, NDJSON, mix \`${mix}\`, ${count} connections; latency a request.`;
+    const loadFlags = ["--bulk", String(BULK_LINES), "--connections", count, "--mix", mix];
     sections.push(await compare({ title, text, targets, loadFlags }));
   }
   if (parts.has("open-loop")) {

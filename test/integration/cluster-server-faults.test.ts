@@ -181,7 +181,7 @@ describe("a cluster with the default lease that loses NATS", { timeout: 150_000 
       eachAnswer(rig, "GET", domains),
     ]);
     t.diagnostic(`PUT ${slowest(answers[0])} ms, GET ${slowest(answers[1])} ms`);
-    assertRefused(answers, owners, 1500);
+    assertRefused(answers, owners, 3000);
     await rig.nats.restart();
     const took = await rig.answersAgain("n1", domains, SERVICE_LIMIT_MS);
     t.diagnostic(`every range took events again ${Math.round(took)} ms after NATS returned`);
@@ -203,12 +203,12 @@ describe("a cluster with the default lease that loses NATS", { timeout: 150_000 
         eachAnswer(rig, "GET", domains),
       ]);
       t.diagnostic(`after 1.5 s: PUT ${slowest(late[0])} ms, GET ${slowest(late[1])} ms`);
-      assertRefused(late, owners, 2500);
+      assertRefused(late, owners, 3500);
       const [puts, gets] = await early;
       t.diagnostic(`after 0.3 s: PUT ${slowest(puts)} ms, GET ${slowest(gets)} ms`);
       for (const { status } of puts) assert.ok(status === 503 || status === 504, String(status));
-      assert.ok(slowest(puts) < 4000, `answered after ${slowest(puts)} ms`);
-      assertRefused([[], gets], owners, 3000);
+      assert.ok(slowest(puts) < 6000, `answered after ${slowest(puts)} ms`);
+      assertRefused([[], gets], owners, 4000);
     } finally {
       rig.nats.resume();
     }

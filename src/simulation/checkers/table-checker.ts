@@ -37,6 +37,8 @@ export interface TableCheckerOptions {
 
 export class TableChecker implements StoreHistory {
   readonly #options: TableCheckerOptions;
+  /** When each incarnation last renewed its lease, in the time of the world. */
+  readonly #renewedMs: Map<number, number> = new Map();
   readonly #leases: Map<string, LeaseRecord> = new Map();
   readonly #incarnations: Set<number> = new Set();
   table: ControlTable | null = null;
@@ -66,6 +68,7 @@ export class TableChecker implements StoreHistory {
     }
     const old = this.#leases.get(record.key);
     this.#leases.set(record.key, lease);
+    if (lease.state === "held") this.#renewedMs.set(incarnation, this.#options.world.nowMs);
     if (old !== undefined && old.state !== "held") {
       this.#fail("I13", `The lease of ${incarnation} was ${old.state} and was written again`);
     }
@@ -77,13 +80,18 @@ export class TableChecker implements StoreHistory {
     this.#fail("I13", `${incarnation} is ${lease.state} while it serves partitions ${open.join()}`);
   }
 
-  /** An outage kills nobody: suspicion begins anew once it is over (design 12.9). */
+  /**
+   * An outage kills nobody: its time does not count against anybody (design 12.9). Who was silent for long enough around
+   * it may be declared dead soon after it, by a node that was suspended meanwhile and whose clock stood still.
+   */
   #dead({ incarnation, ttlMs }: LeaseRecord): void {
     const { world, lastOutage, arePutsLate } = this.#options;
     const outage = lastOutage();
     if (outage === null || outage.endMs - outage.startMs < ttlMs) return;
     // What was sent before it may arrive after it.
     if (arePutsLate || world.nowMs - outage.endMs >= ttlMs) return;
+    const renewedMs = this.#renewedMs.get(incarnation) ?? outage.startMs;
+    if (outage.startMs - renewedMs + (world.nowMs - outage.endMs) >= ttlMs) return;
     const sinceMs = Math.round(world.nowMs - outage.endMs);
     this.#fail("I13", `${incarnation} was declared dead ${sinceMs} ms after an outage for all`);
   }

@@ -15,14 +15,14 @@ import {
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { CatchallError, ERROR_CODES } from "../model/errors.ts";
+import { ERROR_CODES } from "../model/errors.ts";
 import { DeadlineList } from "./deadline-list.ts";
 import type { HttpServer, HttpServerOptions } from "./http-server.ts";
 import { closeSocket, NodeConnection, type RefusalCode } from "./node-connection.ts";
 import { NodeExchange, type NodeServerState } from "./node-exchange.ts";
 import { RouteTable } from "./route-table.ts";
 import { SECURITY_HEADERS } from "./security-headers.ts";
-import { PROBLEM_HEADERS, serverProblem } from "./server-problem.ts";
+import { cannotListen, PROBLEM_HEADERS, serverProblem } from "./server-problem.ts";
 
 /** Deadlines are kept to within this. */
 const TICK_MS = 100;
@@ -76,13 +76,7 @@ class NodeHttpServer implements HttpServer {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.server.once("error", (cause) => {
-        reject(
-          new CatchallError(
-            "conflict",
-            `Can't listen on "${host}:${port}": another process does; take another --port`,
-            { cause },
-          ),
-        );
+        reject(cannotListen(host, port, cause));
       });
       this.server.listen({ host, port, exclusive: true, backlog: 1024 }, () => {
         this.server.on("error", this.options.onError);

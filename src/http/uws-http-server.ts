@@ -11,7 +11,6 @@ import type {
   HttpResponse as UwsResponse,
   us_listen_socket,
 } from "uWebSockets.js";
-import { CatchallError } from "../model/errors.ts";
 import { DeadlineList } from "./deadline-list.ts";
 import type {
   HttpHandler,
@@ -22,6 +21,7 @@ import type {
   HttpServerOptions,
 } from "./http-server.ts";
 import { RouteTable } from "./route-table.ts";
+import { cannotListen } from "./server-problem.ts";
 import { type PathShape, UwsExchange, type UwsServerState } from "./uws-exchange.ts";
 import {
   FRAMING_AMBIGUOUS,
@@ -88,12 +88,7 @@ class UwsHttpServer implements HttpServer {
       const exclusive = this.uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
       this.app.listen(host, port, exclusive, (socket) => {
         if (socket === false) {
-          reject(
-            new CatchallError(
-              "conflict",
-              `Can't listen on "${host}:${port}": another process does; take another --port`,
-            ),
-          );
+          reject(cannotListen(host, port));
           return;
         }
         this.listenSocket = socket;

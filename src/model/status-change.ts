@@ -4,8 +4,8 @@ import type { StatusName } from "./status.ts";
 
 export interface StatusChange {
   /**
-   * Unique, and the same when it is found again on replay: "epoch-incarnation-sequence-partition-index"; the last is
-   * "revision-domain" for a change made by a new rule.
+   * Unique, and the same when it is found again on replay: "epoch-incarnation-sequence-partition-ordinal", with the
+   * ordinal of an event or change in its entry; "-domain" follows for a change made by a new rule.
    */
   readonly id: string;
   readonly domain: string;

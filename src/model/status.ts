@@ -46,11 +46,11 @@ function isOverBounceRatio(rule: Rule, delivered: number, bounced: number): bool
 /** The sentence that `GET /domains/{domain}` answers as its reason. */
 export function reasonOf(rule: Rule, delivered: number, bounced: number): string {
   const sign = delivered > rule.deliveredThreshold ? ">" : "<=";
-  const code = classify(rule, delivered, bounced);
-  if (code === STATUS_NOT_CATCH_ALL) {
-    return `bounced ${bounced} >= ${rule.bouncedThreshold}, delivered ${delivered}${ratioText(rule, delivered, bounced)}`;
+  const ratio = ratioText(rule, delivered, bounced);
+  if (classify(rule, delivered, bounced) === STATUS_NOT_CATCH_ALL) {
+    return `bounced ${bounced} >= ${rule.bouncedThreshold}, delivered ${delivered}${ratio}`;
   }
-  return `delivered ${delivered} ${sign} ${rule.deliveredThreshold}, bounced ${bounced}${ratioText(rule, delivered, bounced)}`;
+  return `delivered ${delivered} ${sign} ${rule.deliveredThreshold}, bounced ${bounced}${ratio}`;
 }
 
 /** What the share of bounces had to do with it: nothing, unless the rule has a limit and there were enough of them. */

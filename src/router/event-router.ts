@@ -28,9 +28,10 @@ const SWEEP_MS = 500;
 const AWAY_SWEEPS = 2;
 
 /**
- * Where others own partitions, events under load gather for as long as a round trip takes, at most this, so that frames and entries
- * are fuller. Three nodes, 512 connections, alternating runs on a busy machine: 38 events a frame instead of 20, 53 to 60
- * an entry instead of 36, 66 to 107 µs of processor time an event instead of 110 to 122, P50 43 to 54 ms instead of 62.
+ * Where others own partitions, events under load gather for as long as a round trip takes, at most this, so that frames
+ * and entries are fuller. Three nodes, 512 connections, alternating runs on a busy machine: 38 events a frame instead of
+ * 20, 53 to 60 an entry instead of 36, 66 to 107 µs of processor time an event instead of 110 to 122, P50 43 to 54 ms
+ * instead of 62.
  */
 const LINGER_MS_MAX = 10;
 /** A flush of fewer events than this says that there is no load. */

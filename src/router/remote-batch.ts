@@ -14,8 +14,8 @@ import { hash32 } from "../model/hash32.ts";
 import { partitionOf } from "../model/partition-id.ts";
 import type { SubBatch } from "../partition/partition-actor.ts";
 import {
+  committedOutcome,
   type IncomingSubBatch,
-  PLAINLY_COMMITTED,
   type SubBatchOutcome,
 } from "../transport/events-codec.ts";
 
@@ -64,8 +64,7 @@ export class RemoteBatch implements SubBatch {
   }
 
   committed(keys: Uint8Array | null): void {
-    const outcome = keys === null ? PLAINLY_COMMITTED : ({ kind: "committed", keys } as const);
-    this.#outcomes.ended(this.#place, outcome);
+    this.#outcomes.ended(this.#place, committedOutcome(keys));
   }
 
   failed(error: CatchallError): void {

@@ -11,7 +11,7 @@ import { CatchallError } from "../model/errors.ts";
 import { NOBODY } from "../model/ownership.ts";
 import type { SubBatch } from "../partition/partition-actor.ts";
 import type { Timers } from "../runtime/timers.ts";
-import { PLAINLY_COMMITTED, type SubBatchOutcome } from "../transport/events-codec.ts";
+import { committedOutcome, type SubBatchOutcome } from "../transport/events-codec.ts";
 import { Flight, type ForwardBatch, LocalAttempt, type LocalAttemptEnded } from "./flight.ts";
 import { HeldWork } from "./held-work.ts";
 import { OwnerFrames } from "./owner-frames.ts";
@@ -51,7 +51,7 @@ export class SubBatchForwarder {
   readonly #localEnded: LocalAttemptEnded = ({ flight, attempt }, keys, error) => {
     flight.isLocalPending = false;
     const isCommitted = error === null || flight.isCommittedElsewhere;
-    this.#ended(flight, attempt, isCommitted ? committed(keys) : failure(error));
+    this.#ended(flight, attempt, isCommitted ? committedOutcome(keys) : failure(error));
   };
 
   constructor(options: SubBatchForwarderOptions) {
@@ -191,10 +191,6 @@ export class SubBatchForwarder {
     }
     this.#held.releaseAll();
   }
-}
-
-function committed(keys: Uint8Array | null): SubBatchOutcome {
-  return keys === null ? PLAINLY_COMMITTED : { kind: "committed", keys };
 }
 
 function failure(error: CatchallError | null): SubBatchOutcome {

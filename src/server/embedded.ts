@@ -48,8 +48,8 @@ export interface EmbeddedNode extends AssembledNode, RunningNode {
 
 /**
  * Opens the data directory, recovers, and serves.
- * Errors: CatchallError `data_dir_locked`, `log_damaged`, `checkpoint_damaged`, `conflict` (another --partitions, a --data-dir that
- * can't be one).
+ * Errors: CatchallError `data_dir_locked`, `log_damaged`, `checkpoint_damaged`, `conflict` (another --partitions, a
+ * --data-dir that can't be one).
  */
 export async function startEmbeddedNode(options: EmbeddedOptions): Promise<EmbeddedNode> {
   const { config } = options;

@@ -60,9 +60,14 @@ export type SubBatchOutcome =
   | { readonly kind: "committed"; readonly keys: Uint8Array | null }
   | { readonly kind: "error"; readonly error: CatchallError };
 
-/** Committed, without keyed records: what nearly all outcomes are. */
-export const PLAINLY_COMMITTED: SubBatchOutcome = { kind: "committed", keys: null };
+// Without keyed records, what nearly all outcomes are: one object for them all.
+const PLAINLY_COMMITTED: SubBatchOutcome = { kind: "committed", keys: null };
 const NO_BYTES = new Uint8Array(0);
+
+/** `keys`: a verdict for each keyed record; null without any. */
+export function committedOutcome(keys: Uint8Array | null): SubBatchOutcome {
+  return keys === null ? PLAINLY_COMMITTED : { kind: "committed", keys };
+}
 
 export function encodeEventsFrame(
   header: Omit<FrameHeader, "type">,
@@ -167,8 +172,7 @@ export function decodeEventsReply(frame: Uint8Array, count: number): SubBatchOut
 
 function outcomeOf(frame: Uint8Array, at: number, start: number, end: number): SubBatchOutcome {
   if (frame[at] === COMMITTED) {
-    if (frame[at + 1] !== 1) return PLAINLY_COMMITTED;
-    return { kind: "committed", keys: frame.slice(start, end) };
+    return committedOutcome(frame[at + 1] === 1 ? frame.slice(start, end) : null);
   }
   if (frame[at] !== ERROR) throw damagedFrame("an outcome is not known here");
   const text = Buffer.from(frame.buffer, frame.byteOffset + start, end - start).toString("utf8");

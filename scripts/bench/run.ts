@@ -34,7 +34,7 @@ const { values } = parseArgs({
     events: { type: "string" },
     duration: { type: "string", default: "8s" },
     warmup: { type: "string", default: "2s" },
-    settle: { type: "string", default: "10s" },
+    settle: { type: "string", default: "20s" },
     connections: { type: "string", default: "512" },
     "bulk-connections": { type: "string", default: "12" },
     mix: { type: "string", default: "challenge" },

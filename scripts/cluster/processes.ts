@@ -6,6 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { MongoClient } from "mongodb";
+import { sharedNatsEnvironment } from "../servers.ts";
 import { askReadiness } from "../tcp-balancer.ts";
 import { type Addresses, LOOPBACK, type NatsAddress } from "./addresses.ts";
 import { Child, type ChildOptions } from "./child.ts";
@@ -48,7 +49,7 @@ export function createNats(base: ChildBase, program: string, addresses: Addresse
     if (nats.length > 1) {
       args.push("--cluster", routeOf(address), "--routes", nats.map(routeOf).join(","));
     }
-    return child(base, { name, stage: 2, program, args });
+    return child(base, { name, stage: 2, program, args, env: sharedNatsEnvironment() });
   });
 }
 

@@ -30,6 +30,8 @@ export interface ChangeSink {
   readonly name: string;
   /** False: it may lose changes when it is away for long, instead of stopping the node. */
   readonly isRequired: boolean;
+  /** Between two calls, unless a checkpoint waits or there is enough for a whole call, ms; absent: 0. */
+  readonly pauseMs?: number;
   /** Resolves when all of them are durable; may be given again what it has. Rejects with any error. */
   store(changes: readonly StatusChange[]): Promise<void>;
   /** A change that it will not be given. */
@@ -151,6 +153,8 @@ class SinkLane {
   /** Of the head of the queue: being stored now, so never skipped. */
   #storing = 0;
   #timer: TimerHandle | null = null;
+  /** The timer is that of a pause, not of a retry. */
+  #isResting = false;
   #isDue = false;
   #isClosed = false;
   /** By how much must be done. Ascending. */
@@ -198,6 +202,7 @@ class SinkLane {
 
   /** Resolves when all that is here now is done, or the sink is not waited for any more. */
   reached(): Promise<void> {
+    this.#endRest();
     return new Promise((resolve) => this.#reached.push({ done: this.#taken, resolve }));
   }
 
@@ -235,7 +240,30 @@ class SinkLane {
       if (!this.#isClosed) this.#retryLater(error);
       return;
     }
-    if (!this.isEmpty) this.#storeSoon();
+    const pauseMs = this.#sink.pauseMs ?? 0;
+    const isUrgent = this.#reached.length > 0 || this.#waiting >= this.#batchMax;
+    if (pauseMs > 0 && !isUrgent) {
+      this.#isResting = true;
+      this.#storeAfter(pauseMs);
+    } else if (!this.isEmpty) {
+      this.#storeSoon();
+    }
+  }
+
+  #storeAfter(delayMs: number): void {
+    this.#timer = this.#options.timers.after(delayMs, () => {
+      this.#timer = null;
+      this.#isResting = false;
+      void this.#store();
+    });
+  }
+
+  #endRest(): void {
+    if (!this.#isResting) return;
+    this.#isResting = false;
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#storeSoon();
   }
 
   #retryLater(error: unknown): void {
@@ -246,10 +274,7 @@ class SinkLane {
       const fields = { err: error, sink: this.#sink.name };
       this.#options.logger.warn(fields, "Status changes can't be stored; they wait");
     }
-    this.#timer = this.#options.timers.after(delayMs, () => {
-      this.#timer = null;
-      void this.#store();
-    });
+    this.#storeAfter(delayMs);
   }
 
   #tellBack(): void {

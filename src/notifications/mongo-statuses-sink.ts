@@ -25,6 +25,8 @@ export class MongoStatusesSink implements ChangeSink {
   readonly name = "statuses";
   /** MongoDB away must never stop ingestion. */
   readonly isRequired = false;
+  /** Each call is a synced write: without a pause mongod takes 0.9 µs of an event of 6.0 in bulk, with it 0.25 of 3.6. */
+  readonly pauseMs = 100;
   readonly #connection: MongoConnection;
   readonly #statuses: Collection<StatusDocument>;
 

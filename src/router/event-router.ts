@@ -115,7 +115,7 @@ export class EventRouter {
     reply: EventReply,
     index: number,
   ): void {
-    const refusal = this.#ended ?? this.#options.refusal();
+    const refusal = this.#refusal();
     if (refusal !== null) {
       this.#refuse(refusal, reply, index);
       return;
@@ -139,6 +139,15 @@ export class EventRouter {
     if (batch.records.length >= SUB_BATCH_BYTES_MAX) this.#close(lane);
     if (!lane.isDirty && lane.inFlight === null) this.#markDirty(lane);
     if (this.#lingering !== null && ++this.#gathered >= LINGER_EVENTS_MAX) this.#flushSoon();
+  }
+
+  /**
+   * Asked once for all events that leave together, since whoever owns the partition asks again: 0.3 µs an event, of the
+   * 2.5 that a node needs for one in bulk.
+   */
+  #refusal(): CatchallError | null {
+    if (this.#ended !== null) return this.#ended;
+    return this.#isFlushDue ? null : this.#options.refusal();
   }
 
   #refuse(error: CatchallError, reply: EventReply, index: number): void {
@@ -250,11 +259,13 @@ export class EventRouter {
     this.#awaySweeps = this.#options.isAway?.() === true ? this.#awaySweeps + 1 : 0;
     const isAway = this.#awaySweeps >= AWAY_SWEEPS;
     const due = isAway ? this.#sweeps : this.#sweeps - DEADLINE_SWEEPS - 1;
+    const code = isAway ? "log_unavailable" : "no_owner";
     for (const lane of this.#lanes) {
       if (lane.inFlight !== null && lane.inFlight.openedSweep <= due) {
         this.#options.expire?.(lane.partition);
       }
-      this.#failWaiting(lane, new CatchallError(isAway ? "log_unavailable" : "no_owner"), due);
+      // An error costs its stack: made only when there is something to fail.
+      if (isDue(lane, due)) this.#failWaiting(lane, new CatchallError(code), due);
     }
     if (this.pendingEvents > 0) this.#armSweep();
     else this.#awaySweeps = 0;
@@ -270,4 +281,11 @@ export class EventRouter {
       oldest.failed(error);
     }
   }
+}
+
+/** Whether something in a lane that was never sent was opened up to sweep `due`. */
+function isDue({ open, closed }: Lane, due: number): boolean {
+  const oldest = closed[0];
+  if (oldest !== undefined && oldest.openedSweep <= due) return true;
+  return open.eventCount > 0 && open.openedSweep <= due;
 }

@@ -6,7 +6,6 @@
  */
 
 import {
-  createInbox,
   headers as emptyHeaders,
   type Msg,
   type MsgHdrs,
@@ -14,31 +13,26 @@ import {
   type Subscription,
 } from "nats";
 import { CatchallError } from "../model/errors.ts";
+import { NatsReplies, type RequestOutcome } from "./nats-replies.ts";
 import { NatsSilence } from "./nats-silence.ts";
 import { NodeTimers } from "./node-timers.ts";
-
-/** `notSent`, `noResponder`: certain, nobody received it. `unknown`: somebody may have. */
-export type RequestOutcome =
-  | { readonly kind: "reply"; readonly message: Msg }
-  | { readonly kind: "noResponder" }
-  | { readonly kind: "notSent"; readonly reason: string }
-  | { readonly kind: "unknown"; readonly reason: string };
 
 const NOT_CONNECTED = "there is no connection to NATS";
 
 export class NatsRequests {
   readonly connection: NatsConnection;
   #isConnected = true;
-  readonly #pending = new Set<(outcome: RequestOutcome) => void>();
+  readonly #replies: NatsReplies;
   readonly #listeners = new Set<(isConnected: boolean) => void>();
   readonly #silence = new NatsSilence({
     timers: new NodeTimers(),
     ping: () => this.connection.flush(),
-    isWaiting: () => this.#pending.size > 0,
+    isWaiting: () => this.#replies.pendingCount > 0,
   });
 
   constructor(connection: NatsConnection) {
     this.connection = connection;
+    this.#replies = new NatsReplies(connection);
     void this.#followStatus();
   }
 
@@ -77,19 +71,8 @@ export class NatsRequests {
       const reason = `${data.length} bytes are more than the server takes (max_payload)`;
       return Promise.resolve({ kind: "notSent", reason });
     }
-    return new Promise((resolve) => {
-      const settle = (outcome: RequestOutcome): void => {
-        if (this.#pending.delete(settle)) resolve(outcome);
-      };
-      this.#pending.add(settle);
-      this.#silence.watch();
-      const options =
-        headers === undefined ? { timeout: timeoutMs } : { timeout: timeoutMs, headers };
-      this.connection.request(subject, data.slice(), options).then(
-        (message) => settle({ kind: "reply", message }),
-        (error: unknown) => settle(outcomeOf(error, timeoutMs)),
-      );
-    });
+    this.#silence.watch();
+    return this.#replies.request(subject, data.slice(), timeoutMs, headers);
   }
 
   /** Sends without reply; false when there is no connection. `data` may be reused at once. */
@@ -114,8 +97,7 @@ export class NatsRequests {
 
   /** A subject of its own for replies, under this connection's private prefix. */
   newInbox(): string {
-    const prefix = (this.connection as { options?: { inboxPrefix?: string } }).options?.inboxPrefix;
-    return createInbox(prefix);
+    return this.#replies.newInbox();
   }
 
   async close(): Promise<void> {
@@ -127,6 +109,8 @@ export class NatsRequests {
     for await (const status of this.connection.status()) {
       if (status.type === "disconnect") this.#connectionChanged(false);
       if (status.type === "reconnect") this.#connectionChanged(true);
+      const refused = "permissionContext" in status ? status.permissionContext : undefined;
+      if (refused?.operation === "publish") this.#replies.refused(refused.subject);
     }
   }
 
@@ -134,10 +118,7 @@ export class NatsRequests {
     if (this.#isConnected === isConnected) return;
     this.#isConnected = isConnected;
     this.#silence.reset();
-    if (!isConnected) {
-      const outcome: RequestOutcome = { kind: "unknown", reason: "the connection to NATS broke" };
-      for (const settle of [...this.#pending]) settle(outcome);
-    }
+    if (!isConnected) this.#replies.endAll("the connection to NATS broke");
     for (const listener of [...this.#listeners]) listener(isConnected);
   }
 }
@@ -158,16 +139,4 @@ export function failureOf(
     return new CatchallError(code, "NATS has nobody who answers: is JetStream on?");
   }
   return new CatchallError(code, `NATS does not answer: ${outcome.reason}`);
-}
-
-function outcomeOf(error: unknown, timeoutMs: number): RequestOutcome {
-  const code =
-    typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
-  if (code === "503") return { kind: "noResponder" };
-  if (code === "TIMEOUT") return { kind: "unknown", reason: `no reply within ${timeoutMs} ms` };
-  if (code === "CONNECTION_CLOSED" || code === "CONNECTION_DRAINING") {
-    return { kind: "unknown", reason: "the connection to NATS is closed" };
-  }
-  const reason = error instanceof Error ? error.message : String(error);
-  return { kind: "unknown", reason: reason === "" ? "the request failed" : reason };
 }

@@ -90,6 +90,30 @@ describe("ChangeOutbox", () => {
     });
   });
 
+  it("gathers for a sink with a pause, but not longer than a checkpoint or a full call waits", async () => {
+    const slow = Object.assign(new TestSink("slow"), { pauseMs: 100 });
+    const outbox = outboxOf([slow], 100_000);
+    outbox.take(changeOf(1));
+    await timers.advance(1);
+    for (const n of range(2, 5)) {
+      outbox.take(changeOf(n));
+      await timers.advance(10);
+    }
+    assert.deepEqual(slow.batchSizes, [1]);
+    await timers.advance(100);
+    assert.deepEqual(slow.batchSizes, [1, 3]);
+    outbox.take(changeOf(5));
+    await timers.advance(10);
+    const flushed = outbox.flushed();
+    await timers.advance(1);
+    await flushed;
+    assert.deepEqual(slow.batchSizes, [1, 3, 1]);
+    for (const n of range(6, 1106)) outbox.take(changeOf(n));
+    await timers.advance(200);
+    assert.deepEqual(slow.batchSizes.slice(3), [CHANGES_PER_STORE_MAX, CHANGES_PER_STORE_MAX, 100]);
+    assert.deepEqual(slow.stored, idsOf(range(1, 1106)));
+  });
+
   it("is flushed when all taken before is stored everywhere, whatever comes later", async () => {
     const outbox = outboxOf([sink, optional]);
     await outbox.flushed();

@@ -8,7 +8,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findNatsServer } from "../../scripts/servers.ts";
+import { findNatsServer, sharedNatsEnvironment } from "../../scripts/servers.ts";
 import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
 import { connectNats, type NatsSettings } from "../../src/transport/nats-connection.ts";
 import { freeze } from "./freeze.ts";
@@ -89,7 +89,10 @@ export class TestNatsServer {
   /** Starts it again after `kill` or `stop`, on the same ports and data. */
   async restart(): Promise<void> {
     const config = join(this.#root, "nats.conf");
-    const started = spawn(this.#program, ["-c", config], { stdio: ["ignore", "ignore", "pipe"] });
+    const started = spawn(this.#program, ["-c", config], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...sharedNatsEnvironment() },
+    });
     this.#process = started;
     let log = "";
     started.stderr?.on("data", (chunk: Buffer) => {

@@ -82,6 +82,8 @@ export class EventRouter {
   #ended: CatchallError | null = null;
   readonly #key = new Uint32Array(4);
   #isFlushDue = false;
+  /** Said since the flush that is due became so. */
+  #isAdmitting = false;
   #lingering: TimerHandle | null = null;
   #gathered = 0;
   #lastFlushEvents = 0;
@@ -142,12 +144,15 @@ export class EventRouter {
   }
 
   /**
-   * Asked once for all events that leave together, since whoever owns the partition asks again: 0.3 µs an event, of the
-   * 2.5 that a node needs for one in bulk.
+   * Asked once for all events that come before the same flush, since whoever owns the partition asks again: 0.3 µs an
+   * event, of the 2.5 that a node needs for one in bulk.
    */
   #refusal(): CatchallError | null {
     if (this.#ended !== null) return this.#ended;
-    return this.#isFlushDue ? null : this.#options.refusal();
+    if (this.#isFlushDue && this.#isAdmitting) return null;
+    const refusal = this.#options.refusal();
+    this.#isAdmitting = refusal === null;
+    return refusal;
   }
 
   #refuse(error: CatchallError, reply: EventReply, index: number): void {
@@ -161,6 +166,8 @@ export class EventRouter {
     this.#armSweep();
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
+    // Answers make flushes due as well: under load one after the other, and a node that stops would never refuse.
+    this.#isAdmitting = false;
     const lingerMs = this.#lingerMs();
     if (lingerMs === 0) this.#options.timers.soon(this.#flush);
     else this.#lingering = this.#options.timers.after(lingerMs, this.#flush);

@@ -102,6 +102,22 @@ function countsOf(batch: SubBatch): number[] {
 }
 
 describe("EventRouter", () => {
+  it("asks again whether it may admit when answers, not admissions, make the next flush", () => {
+    const bench = new Bench(1);
+    bench.submit("a.com");
+    bench.tick();
+    const [inFlight] = bench.deliveries;
+    // Admitted behind what is in flight: nothing is due until that is answered.
+    bench.submit("b.com");
+    bench.refusal = new CatchallError("shutting_down");
+    inFlight?.batch.committed(null);
+    const late = bench.submit("c.com");
+    assert.deepEqual(bench.rejected, ["shutting_down 1"]);
+    assert.deepEqual(bench.outcomes.get(late), [bench.refusal]);
+    bench.tick();
+    assert.equal(bench.deliveries[1]?.events, 1);
+  });
+
   it("delivers nothing before the end of the tick, then one sub-batch a partition", () => {
     const bench = new Bench();
     for (let i = 0; i < 40; i++) bench.submit(`d${i}.com`);

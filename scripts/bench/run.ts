@@ -2,7 +2,7 @@
  * `npm run bench`: this node beside a bare uWebSockets.js server and beside Fastify with MongoDB, in one go.
  * Goal: what durability costs. Method: every target and the load tool are processes of their own; the targets take
  * turns over the rounds, so that a slow minute of the machine hits all; medians. Each run's counts are verified.
- * Options: `--only single,bulk,open-loop,memory`, `--targets bare,catchall,cluster,mongo`, `--rounds`, `--events` or
+ * Options: `--only single,bulk,open-loop,memory`, `--targets bare,catchall,cluster,mongo,gubernator`, `--rounds`, `--events` or
  * `--duration`, `--settle` (a load before the one that is measured), `--domains-10m`, `--no-write`. Writes docs/benchmarks.md.
  */
 import { spawn } from "node:child_process";
@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { type LimitsResult, measureLimits } from "./limits.ts";
 import { startMongoPeer } from "./peers.ts";
+import { startGubernator } from "./peers-gubernator.ts";
 import { type Measurement, markdownOf, medianOf, type Section } from "./report.ts";
 import {
   cpuMsOf,
@@ -20,6 +21,7 @@ import {
   startCatchall,
   type Target,
   type TargetName,
+  type TargetOutcome,
 } from "./targets.ts";
 import { startCluster } from "./targets-cluster.ts";
 
@@ -49,6 +51,7 @@ const STARTERS: Readonly<Record<TargetName, (flags?: readonly string[]) => Promi
   catchall: (flags) => startCatchall(flags),
   cluster: (flags) => startCluster(flags),
   mongo: () => startMongoPeer(),
+  gubernator: () => startGubernator(),
 };
 
 const BULK_LINES = 1000;
@@ -77,6 +80,26 @@ async function runLoadTool(flags: readonly string[]): Promise<LoadOutcome> {
   return result.outcome;
 }
 
+function load(
+  target: Target,
+  flags: readonly string[],
+  warmup: string,
+  duration: string,
+): Promise<TargetOutcome> {
+  if (target.load !== undefined) {
+    return target.load(Number(values.connections), msOf(warmup), msOf(duration));
+  }
+  const amount =
+    values.events === undefined
+      ? ["--duration", duration, "--warmup", warmup]
+      : ["--events", values.events];
+  return runLoadTool(["--url", target.url, ...amount, ...flags]);
+}
+
+function msOf(seconds: string): number {
+  return Number.parseFloat(seconds) * 1000;
+}
+
 async function measure(
   name: TargetName,
   loadFlags: readonly string[],
@@ -85,16 +108,10 @@ async function measure(
   const target = await STARTERS[name](targetFlags);
   try {
     const cpu = (): number => target.pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
-    const amount =
-      values.events === undefined
-        ? ["--duration", values.duration, "--warmup", values.warmup]
-        : ["--events", values.events];
     // A load of its own before the one that is measured: the processor time of compilation is paid once in a process.
-    if (values.settle !== "0s") {
-      await runLoadTool(["--url", target.url, "--duration", values.settle, ...loadFlags]);
-    }
+    if (values.settle !== "0s") await load(target, loadFlags, "0s", values.settle);
     const cpuBefore = cpu();
-    const outcome = await runLoadTool(["--url", target.url, ...amount, ...loadFlags]);
+    const outcome = await load(target, loadFlags, values.warmup, values.duration);
     // Includes the verifying reads, which are few beside the events.
     const serverCpuMs = cpu() - cpuBefore;
     const { latency } = outcome;
@@ -162,7 +179,9 @@ async function main(): Promise<void> {
     const count = values["bulk-connections"];
     const text = `\`POST /events\`, NDJSON, mix \`${mix}\`, ${count} connections; latency a request.`;
     const loadFlags = ["--bulk", String(BULK_LINES), "--connections", count, "--mix", mix];
-    sections.push(await compare({ title, text, targets, loadFlags }));
+    // It would count a request of many hits as one.
+    const able = targets.filter((target) => target !== "gubernator");
+    sections.push(await compare({ title, text, targets: able, loadFlags }));
   }
   if (parts.has("open-loop")) {
     const peak =

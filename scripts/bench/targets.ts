@@ -8,22 +8,39 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { freePort, NodeProcess } from "../../test/support/node-process.ts";
+
+/** What a load on a target came to; latencies in ms. */
+export type TargetOutcome = Pick<
+  LoadOutcome,
+  "acked" | "ackedTotal" | "eventsPerSecond" | "latency" | "clientCpuMs"
+>;
+
+/** A load of single events in a closed loop. */
+export type TargetLoad = (
+  connections: number,
+  warmupMs: number,
+  durationMs: number,
+) => Promise<TargetOutcome>;
 
 export interface Target {
   readonly url: string;
+  /** For a target that speaks another protocol than ours. */
+  readonly load?: TargetLoad;
   /** Processes whose CPU time and memory are those of the target. */
   readonly pids: readonly number[];
   stop(): Promise<void>;
 }
 
-export type TargetName = "bare" | "catchall" | "cluster" | "mongo";
+export type TargetName = "bare" | "catchall" | "cluster" | "mongo" | "gubernator";
 
 export const TARGET_TITLES: Readonly<Record<TargetName, string>> = {
   bare: "bare uWebSockets.js, a Map, nothing durable",
   catchall: "catchall, file log synced before each answer",
   cluster: "catchall, three nodes, JetStream log synced before each answer; all server processes",
   mongo: "Fastify + MongoDB `$inc` upsert, w: majority, j: true",
+  gubernator: "gubernator, six peers, in memory, nothing durable",
 };
 
 /** A child that prints `listening <port>` when it serves. */

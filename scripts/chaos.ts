@@ -1,0 +1,51 @@
+/**
+ * `npm run chaos -- --minutes M [--seed S]`: real nodes, a real nats-server and mongod and clients behind faulty links,
+ * through kills, freezes, stops, restarts, moves, lost acknowledgements and broken networks; every answer is judged.
+ * Goal: acknowledged events count exactly once, refused ones never, reads never lie, and all of it comes back by itself.
+ * Exit 1 on a violation; history and logs are then kept. Runs the built product: `npm run build` first.
+ */
+
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { runChaos } from "./chaos/chaos-run.ts";
+import { FAULT_KINDS, type FaultKind } from "./chaos/fault-plan.ts";
+import { linesOfReport } from "./chaos/report.ts";
+
+const MINUTE_MS = 60_000;
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: "string", default: "5" },
+      seed: { type: "string", default: "1" },
+      "round-seconds": { type: "string", default: "60" },
+      nodes: { type: "string", default: "3" },
+      rate: { type: "string", default: "300" },
+      "lease-ttl-ms": { type: "string", default: "2000" },
+      /** Comma-separated; default: all. */
+      kinds: { type: "string" },
+    },
+  });
+  const kinds = values.kinds?.split(",").map(kindOf);
+  const report = await runChaos({
+    seed: Number(values.seed),
+    durationMs: Number(values.minutes) * MINUTE_MS,
+    roundMs: Number(values["round-seconds"]) * 1000,
+    nodes: Number(values.nodes),
+    rate: Number(values.rate),
+    leaseTtlMs: Number(values["lease-ttl-ms"]),
+    ...(kinds === undefined ? {} : { kinds }),
+    onLine: (line) => process.stdout.write(`${line}\n`),
+  });
+  for (const line of linesOfReport(report)) process.stdout.write(`${line}\n`);
+  return report.violations.length === 0 ? 0 : 1;
+}
+
+function kindOf(name: string): FaultKind {
+  const kind = FAULT_KINDS.find((one) => one === name);
+  if (kind === undefined)
+    throw new Error(`No fault "${name}"; there are ${FAULT_KINDS.join(", ")}`);
+  return kind;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main();

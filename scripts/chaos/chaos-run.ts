@@ -1,0 +1,302 @@
+/**
+ * A whole chaos run: rounds of faults under load, each with domains of its own. A round ends with the cluster healed,
+ * every key's outcome known, every domain read through every node, and the round's history judged. The run ends with
+ * all nodes killed at once and every domain of every round read again, from checkpoints and logs alone.
+ */
+
+import { join } from "node:path";
+import { SeededRandom } from "../../src/cli/load/seeded-random.ts";
+import { HttpAnswerFilter, PublishAckFilter } from "./ack-filters.ts";
+import { ChaosCluster } from "./chaos-cluster.ts";
+import {
+  checkDomain,
+  checkSameEverywhere,
+  excerptOf,
+  isExact,
+  type Violation,
+} from "./checkers.ts";
+import { AckLosses, FaultDriver, type FaultFigures } from "./fault-driver.ts";
+import { type FaultKind, planFaults } from "./fault-plan.ts";
+import { History, type Read } from "./history.ts";
+import { ChaosClient } from "./http-client.ts";
+import { Workload } from "./workload.ts";
+
+export interface ChaosOptions {
+  readonly seed: number;
+  readonly durationMs: number;
+  readonly roundMs: number;
+  readonly nodes: number;
+  readonly rate: number;
+  readonly leaseTtlMs: number;
+  readonly kinds?: readonly FaultKind[];
+  readonly onLine: (line: string) => void;
+}
+
+export interface FoundViolation extends Violation {
+  readonly excerpt: readonly string[];
+}
+
+export interface ChaosReport {
+  readonly seed: number;
+  readonly rounds: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly figures: Readonly<FaultFigures>;
+  readonly lostPublishAcks: number;
+  readonly lostHttpAnswers: number;
+  readonly acked: number;
+  readonly refused: number;
+  readonly unknown: number;
+  readonly reads: number;
+  readonly domains: number;
+  readonly exactDomains: number;
+  readonly told: Readonly<Record<string, number>>;
+  readonly exits: Readonly<Record<string, number>>;
+  readonly healMsMax: number;
+  readonly violations: readonly FoundViolation[];
+  /** Kept when something was wrong. */
+  readonly folder: string | null;
+}
+
+export const DELIVERED_THRESHOLD = 10;
+const RULE = { deliveredThreshold: DELIVERED_THRESHOLD };
+const WORKERS = 24;
+/** Domains of each kind a second of a round: so few events a domain that most have no unknown one. */
+const DOMAINS_PER_SECOND = 40;
+const HEAL_LIMIT_MS = 60_000;
+const EXCERPT_LINES_MAX = 60;
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const run = new ChaosRun(options);
+  return await run.run();
+}
+
+/** What a domain must say for ever after its round. */
+interface Settled {
+  readonly counts: string;
+  readonly isExact: boolean;
+}
+
+class ChaosRun {
+  readonly #options: ChaosOptions;
+  readonly #losses = new AckLosses();
+  readonly #violations: FoundViolation[] = [];
+  readonly #settled: Map<string, Settled> = new Map();
+  readonly #told: Map<string, number> = new Map();
+  readonly #exits: Map<string, number> = new Map();
+  readonly #totals = { acked: 0, refused: 0, unknown: 0, reads: 0, domains: 0, exactDomains: 0 };
+  readonly #startMs: number = performance.now();
+  #healMsMax = 0;
+  #rounds = 0;
+
+  constructor(options: ChaosOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<ChaosReport> {
+    const { durationMs, roundMs, leaseTtlMs, seed } = this.#options;
+    const cluster = await this.#startCluster();
+    let isKept = true;
+    try {
+      const history = new History(join(cluster.folder, "history.jsonl"));
+      const driver = new FaultDriver(
+        {
+          ...{ cluster, losses: this.#losses },
+          onEvent: (text) => {
+            history.remark(performance.now(), text);
+            this.#line(`  ${text}`);
+          },
+          onWrong: (text) => this.#found({ rule: "process", domain: "", text }, history),
+        },
+        leaseTtlMs,
+      );
+      this.#line(`seed ${seed}, history and logs in ${cluster.folder}`);
+      const endMs = performance.now() + durationMs;
+      while (performance.now() < endMs - 1000 && this.#violations.length === 0) {
+        await this.#round(cluster, driver, history, Math.min(roundMs, endMs - performance.now()));
+      }
+      await this.#readAgain(cluster, history);
+      await history.close();
+      isKept = this.#violations.length > 0;
+      return this.#report(driver, isKept ? cluster.folder : null);
+    } finally {
+      await cluster.dispose(isKept);
+    }
+  }
+
+  async #startCluster(): Promise<ChaosCluster> {
+    const { nodes, leaseTtlMs, seed } = this.#options;
+    const losses = this.#losses;
+    return await ChaosCluster.start({
+      nodes: Array.from({ length: nodes }, (_, i) => `n${i + 1}`),
+      leaseTtlMs,
+      flags: [
+        ...["--delivered-threshold", String(DELIVERED_THRESHOLD), "--partitions", "32"],
+        ...["--idempotency-window", "2h", "--shutdown-timeout", "20s"],
+        ...(seed % 2 === 0 ? ["--auto-rebalance"] : []),
+      ],
+      filters: (node) => ({
+        nats: () => new PublishAckFilter((stream) => losses.isPublishAckLost(node, stream)),
+        http: () => new HttpAnswerFilter(() => losses.isHttpAnswerLost(node)),
+      }),
+      onExit: (node, how) => {
+        const name = `${node} ended by itself: ${how}`;
+        this.#exits.set(name, (this.#exits.get(name) ?? 0) + 1);
+        this.#line(`  ${name}`);
+      },
+    });
+  }
+
+  async #round(
+    cluster: ChaosCluster,
+    driver: FaultDriver,
+    history: History,
+    durationMs: number,
+  ): Promise<void> {
+    const { seed, rate, leaseTtlMs, kinds } = this.#options;
+    const round = ++this.#rounds;
+    const plan = planFaults({
+      ...{ seed, round, durationMs, leaseTtlMs },
+      nodes: cluster.nodes.map(({ id }) => id),
+      ...(kinds === undefined ? {} : { kinds }),
+    });
+    this.#line(`round ${round}: ${plan.length} faults planned`);
+    const clients = clientsOf(cluster);
+    const workload = new Workload({
+      ...{ history, clients, rate, workers: WORKERS },
+      random: new SeededRandom(seed, round),
+      prefix: `s${seed}r${round}`,
+      domains: Math.max(200, Math.round((DOMAINS_PER_SECOND * durationMs) / 1000)),
+    });
+    const working = workload.run();
+    const startMs = performance.now();
+    await driver.run(plan, () => performance.now() > startMs + durationMs);
+    await pause(startMs + durationMs - performance.now());
+    await driver.finish();
+    await this.#heal(cluster, history);
+    workload.stop();
+    await working;
+    await workload.settleAll();
+    await this.#judge(workload, history);
+    for (const client of clients.values()) client.close();
+    for (const [told, times] of workload.told) {
+      this.#told.set(told, (this.#told.get(told) ?? 0) + times);
+    }
+    const { acked, domains, exactDomains } = this.#totals;
+    this.#line(
+      `round ${round}: ${acked} acknowledged, ${exactDomains} of ${domains} domains exact`,
+    );
+    history.clear();
+  }
+
+  async #heal(cluster: ChaosCluster, history: History): Promise<void> {
+    const startMs = performance.now();
+    await cluster.heal();
+    try {
+      await cluster.allOpen(HEAL_LIMIT_MS);
+    } catch (error) {
+      this.#found({ rule: "liveness", domain: "", text: String(error) }, history);
+    }
+    this.#healMsMax = Math.max(this.#healMsMax, performance.now() - startMs);
+  }
+
+  /** Reads the round's domains everywhere, then checks every rule. */
+  async #judge(workload: Workload, history: History): Promise<void> {
+    const names = [...history.domains].map(({ domain }) => domain);
+    const beforeMs = performance.now();
+    await workload.readAll(names);
+    for (const violation of workload.violations) this.#found(violation, history);
+    for (const domain of history.domains) {
+      const { writes, reads } = domain;
+      const final = reads.filter(({ startMs }) => startMs >= beforeMs);
+      for (const violation of [
+        ...checkDomain(domain, RULE),
+        ...checkSameEverywhere(domain.domain, final),
+      ]) {
+        this.#found(violation, history);
+      }
+      for (const { outcome } of writes) {
+        if (outcome === "acked") this.#totals.acked++;
+        else if (outcome === "none") this.#totals.refused++;
+        else this.#totals.unknown++;
+      }
+      this.#totals.reads += reads.length;
+      this.#totals.domains++;
+      const exact = isExact(domain);
+      if (exact) this.#totals.exactDomains++;
+      const [last] = final;
+      if (last !== undefined) {
+        this.#settled.set(domain.domain, { counts: countsOf(last), isExact: exact });
+      }
+    }
+  }
+
+  /** Nothing but checkpoints and logs is left, and every node must say the same as before. */
+  async #readAgain(cluster: ChaosCluster, history: History): Promise<void> {
+    if (this.#violations.some(({ rule }) => rule === "liveness")) return;
+    await Promise.all(cluster.nodes.map(({ child }) => child?.kill()));
+    await this.#heal(cluster, history);
+    const clients = clientsOf(cluster);
+    const workload = new Workload({
+      ...{ history, clients, rate: 1, workers: 1, domains: 1, prefix: "again" },
+      random: new SeededRandom(this.#options.seed, 0),
+    });
+    await workload.readAll([...this.#settled.keys()]);
+    for (const violation of workload.violations) this.#found(violation, history);
+    for (const domain of history.domains) {
+      const settled = this.#settled.get(domain.domain);
+      for (const read of domain.reads) {
+        // What is unknown may have come late; it was in range when its round was judged.
+        if (settled === undefined || !settled.isExact || countsOf(read) === settled.counts)
+          continue;
+        const text = `after the restart ${read.node} says ${countsOf(read)}, it was ${settled.counts}`;
+        this.#found({ rule: "same everywhere", domain: domain.domain, text }, history);
+      }
+    }
+    for (const client of clients.values()) client.close();
+  }
+
+  #found(violation: Violation, history: History): void {
+    const { rule, domain, text } = violation;
+    const lines = domain === "" ? [] : excerptOf(history.of(domain));
+    const excerpt = lines.slice(-EXCERPT_LINES_MAX);
+    this.#violations.push({ ...violation, excerpt });
+    if (this.#violations.length <= 10) this.#line(`VIOLATION ${rule} ${domain}: ${text}`);
+  }
+
+  #line(text: string): void {
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    this.#options.onLine(`${seconds.toFixed(1).padStart(6)} ${text}`);
+  }
+
+  #report(driver: FaultDriver, folder: string | null): ChaosReport {
+    return {
+      ...{ seed: this.#options.seed, rounds: this.#rounds, folder },
+      faults: Object.fromEntries([...driver.counts].sort()),
+      figures: driver.figures,
+      lostPublishAcks: this.#losses.lostPublishAcks,
+      lostHttpAnswers: this.#losses.lostHttpAnswers,
+      ...this.#totals,
+      told: Object.fromEntries([...this.#told].sort()),
+      exits: Object.fromEntries(this.#exits),
+      healMsMax: Math.round(this.#healMsMax),
+      violations: this.#violations,
+    };
+  }
+}
+
+function clientsOf(cluster: ChaosCluster): Map<string, ChaosClient> {
+  return new Map(
+    cluster.nodes.map(({ id, http }) => {
+      const target = { port: http.port, abandon: (port: number) => http.abandon(port) };
+      return [id, new ChaosClient(target, 2 * WORKERS)];
+    }),
+  );
+}
+
+function countsOf({ counts, status }: Read): string {
+  return `${counts?.delivered}/${counts?.bounced} ${status}`;
+}
+
+async function pause(ms: number): Promise<void> {
+  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+}

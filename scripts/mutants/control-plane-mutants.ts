@@ -158,9 +158,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
   {
     id: "lineage-overwritten",
     defect: "only the last stretch is kept",
-    edits: [
-      { file: CHANGES, find: "lineage: [...lineage, stretch]", replace: "lineage: [stretch]" },
-    ],
+    edits: [{ file: CHANGES, find: ": [...lineage, stretch];", replace: ": [stretch];" }],
     expects: ["I16"],
   },
   {

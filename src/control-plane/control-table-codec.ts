@@ -29,7 +29,7 @@ import {
 import { tableBreach } from "./table-check.ts";
 
 export const TABLE_FORMAT_VERSION = 1;
-/** Bounds of one table; all together stay under the payload limit of the servers. */
+/** Bounds of one table; deflated it stays under the payload limit of the servers (nats-kv-value.ts). */
 export const PARTITIONS_MAX = 4096;
 export const MEMBERS_MAX = 1024;
 const LINEAGE_MAX = 1024;
@@ -93,11 +93,15 @@ function parseAssignment(value: unknown): PartitionAssignment {
 
 function parseStretch(value: unknown): LineageStretch {
   const fields = objectOf(value, "stretch");
-  return {
+  const stretch = {
     epoch: countOf(fields["epoch"], "epoch", 1),
     incarnation: countOf(fields["incarnation"], "incarnation", 1),
     endSequence: countOf(fields["endSequence"], "endSequence"),
   };
+  const since = fields["emptySince"];
+  return since === undefined
+    ? stretch
+    : { ...stretch, emptySince: countOf(since, "emptySince", 1) };
 }
 
 function parseRule(value: unknown): Rule {

@@ -7,7 +7,7 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
-import { type NatsRequests, natsHeaders } from "../runtime/nats-requests.ts";
+import type { NatsRequests } from "../runtime/nats-requests.ts";
 import {
   JetStreamApi,
   objectAt,
@@ -24,6 +24,7 @@ import {
   leaseKey,
   type PutOutcome,
 } from "./control-store.ts";
+import { packValue, unpackValue } from "./nats-kv-value.ts";
 import { NatsKvWatch } from "./nats-kv-watch.ts";
 
 /** One put. Leases are renewed every quarter of their length: a put that waits longer than this is of no use. */
@@ -70,7 +71,8 @@ export class NatsKvControlStore implements ControlStore {
   async read(key: string): Promise<ControlRecord | null> {
     const message = await this.#api.message(this.#stream, { last_by_subj: this.#subject(key) });
     if (message === null || isMarker(message.headers)) return null;
-    return { key, revision: message.sequence, value: message.data };
+    const value = unpackValue(message.data, message.headers);
+    return { key, revision: message.sequence, value };
   }
 
   async readLeases(): Promise<readonly ControlRecord[]> {
@@ -134,12 +136,12 @@ export class NatsKvControlStore implements ControlStore {
   }
 
   async #put(key: string, value: Uint8Array, expectedRevision: number): Promise<PutOutcome> {
-    const headers = natsHeaders({
+    const { data, headers } = packValue(value, {
       "Nats-Expected-Last-Subject-Sequence": String(expectedRevision),
       "Nats-Expected-Stream": this.#stream,
     });
     const { requests } = this.#api;
-    const outcome = await requests.request(this.#subject(key), value, PUT_TIMEOUT_MS, headers);
+    const outcome = await requests.request(this.#subject(key), data, PUT_TIMEOUT_MS, headers);
     if (outcome.kind === "noResponder") {
       return { kind: "unknown", reason: `bucket ${this.#bucket} has no leader now` };
     }

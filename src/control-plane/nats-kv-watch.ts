@@ -9,6 +9,7 @@ import type { Msg, Subscription } from "nats";
 import { CatchallError } from "../model/errors.ts";
 import type { JetStreamApi } from "../wal/jetstream-api.ts";
 import type { ControlRecord } from "./control-store.ts";
+import { unpackValue } from "./nats-kv-value.ts";
 
 /** The server says that it is there. */
 const HEARTBEAT_MS = 1000;
@@ -121,7 +122,8 @@ export class NatsKvWatch {
     const operation = message.headers?.get("KV-Operation") ?? "";
     const marker = message.headers?.get("Nats-Marker-Reason") ?? "";
     if (operation !== "" || marker !== "") return;
-    this.#tell({ key, revision: place.sequence, value: message.data });
+    const value = unpackValue(message.data, message.headers);
+    this.#tell({ key, revision: place.sequence, value });
   }
 
   #tell(record: ControlRecord): void {

@@ -19,7 +19,7 @@ import { assert } from "../runtime/assert.ts";
 import { MEMBERS_MAX, PARTITIONS_MAX, TABLE_FORMAT_VERSION } from "./control-table-codec.ts";
 import { placeBalanced, placeOrphans } from "./hash-ring-placement.ts";
 import { placesOf, takersOf } from "./rebalance-plan.ts";
-import { referencesOf } from "./table-check.ts";
+import { EMPTY_LOG_END, referencesOf } from "./table-check.ts";
 
 /** The table of a cluster that starts for the first time: no member, no owner. */
 export function createTable(options: {
@@ -299,14 +299,22 @@ function currentOf(table: ControlTable, move: Move): PartitionAssignment | null 
   return assignment.epoch === move.epoch && assignment.owner !== NOBODY ? assignment : null;
 }
 
-/** The one place where an owner changes. */
+/**
+ * The one place where an owner changes. Of stretches in a row that are empty, since their logs hold a SEAL alone, the
+ * newest stands for all: hours of lives that end before they have written anything must not fill the table.
+ */
 function handOver(
   { owner, epoch, lineage }: PartitionAssignment,
   heir: number,
   endSequence: number,
 ): PartitionAssignment {
   const stretch = { epoch, incarnation: owner, endSequence };
-  return { owner: heir, epoch: epoch + 1, lineage: [...lineage, stretch], moveTo: NOBODY };
+  const last = lineage.at(-1);
+  const isRun = endSequence <= EMPTY_LOG_END && last?.endSequence === endSequence;
+  const next = isRun
+    ? [...lineage.slice(0, -1), { ...stretch, emptySince: last.emptySince ?? last.epoch }]
+    : [...lineage, stretch];
+  return { owner: heir, epoch: epoch + 1, lineage: next, moveTo: NOBODY };
 }
 
 function replacePartition(

@@ -10,6 +10,9 @@ import {
   type PartitionAssignment,
 } from "../model/ownership.ts";
 
+/** Where a log ends that holds its SEAL and nothing else. */
+export const EMPTY_LOG_END = 1;
+
 /** Null when the table is consistent in itself. */
 export function tableBreach(table: ControlTable): string | null {
   const members = new Map<number, Member>();
@@ -51,7 +54,13 @@ function assignmentBreach(
   }
   let before = 0;
   for (const stretch of lineage) {
-    if (stretch.epoch <= before || stretch.epoch >= epoch) return "its lineage does not rise";
+    const first = stretch.emptySince ?? stretch.epoch;
+    if (first <= before || first > stretch.epoch || stretch.epoch >= epoch) {
+      return "its lineage does not rise";
+    }
+    if (first < stretch.epoch && stretch.endSequence > EMPTY_LOG_END) {
+      return `epochs ${first} to ${stretch.epoch} of its lineage are not empty`;
+    }
     before = stretch.epoch;
     if (!members.has(stretch.incarnation)) return `its lineage names ${stretch.incarnation}`;
   }

@@ -18,6 +18,8 @@ export interface LineageStretch {
   readonly incarnation: number;
   /** Sequence of the RELEASE or SEAL that ended it. */
   readonly endSequence: number;
+  /** It stands for all epochs from here to its own: the log of each holds its SEAL and nothing else. */
+  readonly emptySince?: number;
 }
 
 export interface PartitionAssignment {

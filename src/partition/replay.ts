@@ -37,7 +37,7 @@ export interface ReplayTarget {
 
 export interface ReplayTask {
   readonly target: ReplayTarget;
-  /** By rising epoch, without a gap. */
+  /** By rising epoch, without a gap but for those that are known to be empty. */
   readonly stretches: readonly LineageStretch[];
 }
 
@@ -112,11 +112,12 @@ function isCovered(stretch: LineageStretch, covered: Position): boolean {
 function assertNoGap(target: ReplayTarget, stretches: readonly LineageStretch[]): void {
   let { epoch } = target.covered;
   for (const stretch of stretches) {
-    if (stretch.epoch > epoch + 1) {
+    const since = stretch.emptySince ?? stretch.epoch;
+    if (since > epoch + 1) {
       throw new CatchallError(
         "log_damaged",
         `Partition ${target.state.partition} is known up to epoch ${epoch}, its history goes on ` +
-          `with epoch ${stretch.epoch}: a checkpoint is missing`,
+          `with epoch ${since}: a checkpoint is missing`,
       );
     }
     epoch = stretch.epoch;

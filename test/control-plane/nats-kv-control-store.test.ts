@@ -1,10 +1,19 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
-import type { ControlRecord } from "../../src/control-plane/control-store.ts";
+import { type ControlRecord, TABLE_KEY } from "../../src/control-plane/control-store.ts";
+import { encodeTable, parseTable } from "../../src/control-plane/control-table-codec.ts";
 import { NatsKvControlStore } from "../../src/control-plane/nats-kv-control-store.ts";
+import {
+  assignPartitions,
+  createTable,
+  endMember,
+  joinMember,
+} from "../../src/control-plane/table-changes.ts";
+import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { type NatsRequests, natsHeaders } from "../../src/runtime/nats-requests.ts";
 import { describeControlStore } from "../conformance/control-store.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
+import { must } from "../support/table-builder.ts";
 
 let server: TestNatsServer;
 let clusters = 0;
@@ -77,6 +86,31 @@ describe("NatsKvControlStore", () => {
   function textOf(record: ControlRecord | null): string | null {
     return record === null ? null : new TextDecoder().decode(record.value);
   }
+
+  it("keeps the largest table that may be: 64 partitions, a thousand lives without a checkpoint", async () => {
+    let table = createTable({ partitionCount: 64, rule: DEFAULT_RULE });
+    for (let incarnation = 1; incarnation <= 1000; incarnation++) {
+      table = must(joinMember(table, { nodeId: "n1", joinNonce: `${incarnation}` }));
+      if (incarnation === 1) table = must(assignPartitions(table, [1]));
+      const end = { incarnation: incarnation - 1, endSequence: incarnation * 97, endedAtMs: 5 };
+      table = endMember(table, { ...end, state: "dead" }) ?? table;
+    }
+    const value = encodeTable(table);
+    assert.ok(value.length > 3_000_000, `it has ${value.length} bytes`);
+    const seen: ControlRecord[] = [];
+    const end = rival.watch((record) => seen.push(record));
+    assert.equal((await store.put(TABLE_KEY, value, 0)).kind, "committed");
+    assert.deepEqual(parseTable((await rival.read(TABLE_KEY))?.value ?? value).ok, table);
+    await until(() => seen.length > 0);
+    assert.deepEqual(parseTable(seen[0]?.value ?? new Uint8Array()).ok, table);
+    end();
+  });
+
+  it("gives what only says that it is deflated as it is", async () => {
+    const headers = natsHeaders({ "Catchall-Encoding": "deflate-raw" });
+    await requests.request(`$KV.${bucket}.${TABLE_KEY}`, bytes("{}"), 2000, headers);
+    assert.deepEqual(Buffer.from((await store.read(TABLE_KEY))?.value ?? []), Buffer.from("{}"));
+  });
 
   it("writes on the revision that was read only", async () => {
     assert.equal(await store.read("table"), null);

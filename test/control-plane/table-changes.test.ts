@@ -34,6 +34,10 @@ import {
 import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { assignedTable, joinedTable, must, withNode } from "../support/table-builder.ts";
 
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
+
 function loadsOf(table: ControlTable): number[] {
   return table.members
     .filter(({ state }) => state === "alive")
@@ -107,6 +111,31 @@ describe("endMember", () => {
       else assert.deepEqual(now?.lineage, [{ epoch: 1, incarnation: 2, endSequence: 40 }]);
     }
     assert.equal(endMember(after, { ...end, endSequence: 41 }), null);
+  });
+
+  it("lets one stretch stand for all lives in a row that ended without having written anything", () => {
+    let table = must(endMember(withNode(assignedTable(1), "n1"), { ...end, incarnation: 1 }));
+    for (let incarnation = 2; incarnation <= 900; incarnation++) {
+      const endSequence = incarnation === 500 ? 2 : 1;
+      const next = must(endMember(withNode(table, "n1"), { ...end, incarnation, endSequence }));
+      assert.equal(changeBreach(withNode(table, "n1"), next), null);
+      table = next;
+    }
+    for (const { epoch, lineage } of table.partitions) {
+      assert.equal(epoch, 901);
+      assert.deepEqual(lineage, [
+        { epoch: 1, incarnation: 1, endSequence: 40 },
+        { epoch: 499, incarnation: 499, endSequence: 1, emptySince: 2 },
+        { epoch: 500, incarnation: 500, endSequence: 2 },
+        { epoch: 900, incarnation: 900, endSequence: 1, emptySince: 501 },
+      ]);
+    }
+    assert.deepEqual(parseTable(encodeTable(table)).ok, table);
+    const kept = forgetMembers(table, { endedBeforeMs: 10, forgettable: new Set(range(1, 900)) });
+    assert.deepEqual(
+      kept?.members.map(({ incarnation }) => incarnation),
+      [1, 499, 500, 900, 901],
+    );
   });
 
   it("prefers the target that was warming a partition and forgets the dead as a target", () => {

@@ -187,4 +187,17 @@ describe("Replay in a cluster", () => {
     const lineage = [stretch(9, owner.commit.sequence)];
     await assert.rejects(owner.recover(0, lineage), { code: "log_damaged" });
   });
+
+  it("goes on over epochs that are known to be empty, and over no others", async () => {
+    const owner = new Owner();
+    await owner.claim();
+    await owner.count(0);
+    const own = stretch(EPOCH, owner.commit.sequence);
+    const last = { epoch: EPOCH + 40, incarnation: 31, endSequence: await owner.log.seal(31) };
+    const { targets } = await owner.recover(0, [own, { ...last, emptySince: EPOCH + 1 }]);
+    assert.equal(targets[0]?.covered.epoch, EPOCH + 40);
+    assert.equal(targets[0]?.state.table.entryCount, 1);
+    const short = [own, { ...last, emptySince: EPOCH + 2 }];
+    await assert.rejects(owner.recover(0, short), { code: "log_damaged" });
+  });
 });

@@ -13,7 +13,7 @@ import {
 } from "../../control-plane/control-store.ts";
 import { parseTable } from "../../control-plane/control-table-codec.ts";
 import { type LeaseRecord, parseLease } from "../../control-plane/lease-record.ts";
-import { changeBreach } from "../../control-plane/table-check.ts";
+import { changeBreach, EMPTY_LOG_END } from "../../control-plane/table-check.ts";
 import {
   type ControlTable,
   type LineageStretch,
@@ -153,12 +153,14 @@ export class TableChecker implements StoreHistory {
     return this.#options.logs.sealedAt(incarnation) === endSequence;
   }
 
-  /** A stretch that is dropped must be covered. */
+  /** A stretch that is dropped must be covered, or empty and not the newest. */
   #lineage(partition: number, before: PartitionAssignment, after: PartitionAssignment): void {
     const kept = new Set(after.lineage.map((stretch) => stretch.epoch));
     for (const stretch of before.lineage) {
       if (kept.has(stretch.epoch)) continue;
       const { epoch, incarnation, endSequence } = stretch;
+      const isEmpty = this.#options.logs.sealedAt(incarnation) === EMPTY_LOG_END;
+      if (isEmpty && after.epoch > before.epoch) continue;
       const watermark = this.#options.logs.watermark(partition);
       const end = { epoch, incarnation, sequence: endSequence };
       if (watermark !== null && !isBefore(watermark, end)) continue;

@@ -7,6 +7,7 @@ import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startClusterNode } from "../src/server/assemble-cluster-node.ts";
+import { batchedDrain } from "../src/simulation/batched-drain.ts";
 import {
   DEFAULT_PLAN_OPTIONS,
   describePlan,
@@ -25,6 +26,7 @@ interface Run {
   readonly stray: readonly string[];
 }
 
+const drain = batchedDrain(setImmediate);
 const stray: string[] = [];
 
 async function run(seed: number, plan: PlanOptions, isVerbose: boolean): Promise<Run> {
@@ -32,7 +34,7 @@ async function run(seed: number, plan: PlanOptions, isVerbose: boolean): Promise
   const start: StartNode = startClusterNode;
   const result = await simulate(seed, {
     start,
-    drain: setImmediate,
+    drain,
     keepsChanges: true,
     plan,
     isVerbose,

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { startClusterNode } from "../../src/server/assemble-cluster-node.ts";
+import { batchedDrain } from "../../src/simulation/batched-drain.ts";
 import { simulate } from "../../src/simulation/simulator.ts";
 import { densePlan } from "./dense-plan.ts";
 
@@ -14,13 +15,14 @@ export interface SeedReport {
   readonly text: string;
 }
 
+const drain = batchedDrain(setImmediate);
 const stray: string[] = [];
 
 async function runSeed(seed: number): Promise<SeedReport> {
   stray.length = 0;
   const options = {
     start: startClusterNode,
-    drain: setImmediate,
+    drain,
     keepsChanges: true,
     plan: densePlan(seed),
   };

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { startClusterNode } from "../../src/server/assemble-cluster-node.ts";
+import { batchedDrain } from "../../src/simulation/batched-drain.ts";
 import { DEFAULT_PLAN_OPTIONS } from "../../src/simulation/fault-plan.ts";
 import { type SimulationResult, simulate } from "../../src/simulation/simulator.ts";
 
@@ -13,7 +14,7 @@ const KNOWN_SEEDS = [15_370, 16_234, 16_549, 200_337, 201_976, 202_314];
 function run(seed: number): Promise<SimulationResult> {
   return simulate(seed, {
     start: startClusterNode,
-    drain: setImmediate,
+    drain: batchedDrain(setImmediate),
     keepsChanges: true,
     plan: { ...DEFAULT_PLAN_OPTIONS, faultsMs: 60_000 },
   });

@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { batchedDrain } from "../../src/simulation/batched-drain.ts";
 import type { PlanOptions } from "../../src/simulation/fault-plan.ts";
 import { type SimulationResult, simulate } from "../../src/simulation/simulator.ts";
 import { type ToyDefect, toyNode } from "./toy-node.ts";
@@ -15,7 +16,7 @@ const PLAN: PlanOptions = {
 
 function run(seed: number, defect: ToyDefect | null = null): Promise<SimulationResult> {
   const plan = { ...PLAN, override: { ...PLAN.override, clocks: PERFECT } };
-  return simulate(seed, { start: toyNode(defect), drain: setImmediate, plan });
+  return simulate(seed, { start: toyNode(defect), drain: batchedDrain(setImmediate), plan });
 }
 
 const PERFECT = [0.99, 1, 1.01].map((rate) => ({

@@ -14,6 +14,10 @@ export type Parsed<T> =
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Making one costs more than a record. */
+const DECODER = new TextDecoder("utf-8", { fatal: true });
+const ENCODER = new TextEncoder();
+
 const NONCE_LENGTH_MAX = 64;
 const TEXT_LENGTH_MAX = 255;
 
@@ -21,7 +25,7 @@ const TEXT_LENGTH_MAX = 255;
 export function parseJson<T>(bytes: Uint8Array, parse: (value: unknown) => T): Parsed<T> {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    value = JSON.parse(DECODER.decode(bytes));
   } catch {
     return { damage: "it is not JSON" };
   }
@@ -34,7 +38,7 @@ export function parseJson<T>(bytes: Uint8Array, parse: (value: unknown) => T): P
 }
 
 export function toJsonBytes(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value));
+  return ENCODER.encode(JSON.stringify(value));
 }
 
 export function objectOf(value: unknown, name: string): JsonObject {

@@ -230,6 +230,8 @@ export class LeaseKeeper {
   }
 
   #adopt(record: ControlRecord): void {
+    // What is known already, or an older copy; a final record comes after everything that this node wrote.
+    if (record.revision <= this.#revision) return;
     const { ok: lease, damage } = parseLease(record.value, this.incarnation);
     if (lease === undefined) {
       this.#options.logger.error({ key: record.key }, `A lease record can't be read: ${damage}`);

@@ -1,6 +1,7 @@
 /**
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
- * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M] [--families kill,pause] [--twice] [--progress] [--verbose]`.
+ * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--families kill,pause] [--twice] [--progress] [--verbose]`.
+ * Without `--minutes`: one minute of storms and nine of calm a seed; with it, M minutes of storms and C of calm (0).
  * `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
  */
 import { performance } from "node:perf_hooks";
@@ -14,11 +15,13 @@ import {
   FAULT_FAMILIES,
   type FaultFamily,
   type PlanOptions,
+  WEATHER_PLAN_OPTIONS,
 } from "../src/simulation/fault-plan.ts";
 import type { StartNode } from "../src/simulation/sim-node.ts";
 import { type SimulationResult, simulate } from "../src/simulation/simulator.ts";
 
 const STACK_LINES = 10;
+const MINUTE_MS = 60_000;
 
 interface Run {
   readonly result: SimulationResult;
@@ -59,9 +62,21 @@ function print({ result, stray }: Run, isVerbose: boolean): void {
   process.stdout.write(`last steps:\n${result.trace.join("\n")}\n`);
 }
 
-function planOf(minutes: string | undefined, families: string | undefined): PlanOptions {
-  const faultsMs = minutes === undefined ? DEFAULT_PLAN_OPTIONS.faultsMs : Number(minutes) * 60_000;
-  const plan = { ...DEFAULT_PLAN_OPTIONS, faultsMs };
+interface PlanValues {
+  readonly minutes?: string | undefined;
+  readonly calm?: string | undefined;
+  readonly families?: string | undefined;
+}
+
+function planOf({ minutes, calm, families }: PlanValues): PlanOptions {
+  const plan =
+    minutes === undefined
+      ? WEATHER_PLAN_OPTIONS
+      : {
+          ...DEFAULT_PLAN_OPTIONS,
+          faultsMs: Number(minutes) * MINUTE_MS,
+          calmMs: Number(calm ?? 0) * MINUTE_MS,
+        };
   if (families === undefined) return plan;
   const named = families.split(",").filter((name) => name !== "");
   const unknown = named.filter((name) => !FAULT_FAMILIES.some((family) => family === name));
@@ -75,13 +90,14 @@ async function main(): Promise<void> {
       seed: { type: "string", default: "1" },
       seeds: { type: "string", default: "10" },
       minutes: { type: "string" },
+      calm: { type: "string" },
       families: { type: "string" },
       twice: { type: "boolean", default: false },
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
     },
   });
-  const plan = planOf(values.minutes, values.families);
+  const plan = planOf(values);
   const first = Number(values.seed);
   const count = Number(values.seeds);
   // Stacks cost more than the simulation; a verbose run has them.

@@ -13,6 +13,7 @@ import type { SimNodeLogs } from "./sim-node-logs.ts";
 import type { SimRandom } from "./sim-random.ts";
 import type { SimNetwork } from "./sim-transport.ts";
 import type { SimWorld } from "./sim-world.ts";
+import { afterWithin, type Stretch } from "./storms.ts";
 
 export interface SimCluster {
   readonly world: SimWorld;
@@ -50,7 +51,11 @@ export class FaultDriver {
 
   start(): void {
     for (const node of this.#joined) this.#after(this.#random.unit() * 2000, () => node.boot());
-    this.#scheduleNext();
+    const { families, weather, faultGapMs, calmFaultGapMs } = this.#cluster.plan;
+    if (families.length === 0) return;
+    this.#scheduleNext(this.#random, weather.storms, faultGapMs);
+    if (weather.calms.length === 0) return;
+    this.#scheduleNext(this.#cluster.world.random("faults/calm"), weather.calms, calmFaultGapMs);
   }
 
   /** No more faults: everything reachable, running, and not draining. */
@@ -77,14 +82,14 @@ export class FaultDriver {
     for (const node of this.joined) node.boot();
   }
 
-  #scheduleNext(): void {
-    const { plan } = this.#cluster;
-    if (plan.families.length === 0) return;
-    this.#after(this.#random.exponential(plan.faultGapMs), () => {
-      const family = this.#random.pick(plan.families);
+  #scheduleNext(random: SimRandom, stretches: readonly Stretch[], gapMs: number): void {
+    const { world, plan } = this.#cluster;
+    const atMs = afterWithin(stretches, world.nowMs, random.exponential(gapMs));
+    this.#after(atMs - world.nowMs, () => {
+      const family = random.pick(plan.families);
       this.injected.set(family, (this.injected.get(family) ?? 0) + 1);
       this.#inject(family);
-      this.#scheduleNext();
+      this.#scheduleNext(random, stretches, gapMs);
     });
   }
 

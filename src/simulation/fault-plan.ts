@@ -9,6 +9,7 @@ import type { MachineClock } from "./sim-life.ts";
 import { SimRandom } from "./sim-random.ts";
 import { NO_SERVICE_FAULTS, type ServiceFaults } from "./sim-service.ts";
 import { type NetworkFaults, NO_NETWORK_FAULTS } from "./sim-transport.ts";
+import { drawWeather, type Weather } from "./storms.ts";
 
 /** Things that happen to a cluster; each family is on or off in a run. */
 export const FAULT_FAMILIES = [
@@ -38,7 +39,9 @@ export interface FaultPlan {
   readonly partitions: number;
   readonly domains: number;
   readonly isSkewed: boolean;
+  /** Until it heals: storms and calms together. */
   readonly faultsMs: number;
+  readonly weather: Weather;
   readonly healMs: number;
   readonly leaseTtlMs: number;
   readonly checkpointIntervalMs: number;
@@ -46,24 +49,29 @@ export interface FaultPlan {
   readonly expectNodes: number;
   readonly autoRebalance: boolean;
   readonly clocks: readonly MachineClock[];
-  /** Mean time between two things of the kinds below, ms. */
+  /** Mean time between two things of the kinds below, ms, in a storm and in a calm. */
   readonly faultGapMs: number;
+  readonly calmFaultGapMs: number;
   readonly families: readonly FaultFamily[];
   readonly log: ServiceFaults;
   readonly control: ControlFaults;
   readonly checkpoints: ServiceFaults;
   readonly network: NetworkFaults;
-  /** Mean time between two operations of clients, ms. */
+  /** Mean time between two operations of clients, ms, in a storm and in a calm. */
   readonly clientGapMs: number;
+  readonly calmClientGapMs: number;
   /** Shares of operations. */
   readonly reads: number;
   readonly keyed: number;
-  /** Mean time between two changes of rule or override by operators, ms; 0: none. */
+  /** Mean time between two changes of rule or override by operators in a storm, ms; 0: none. */
   readonly changeGapMs: number;
 }
 
 export interface PlanOptions {
+  /** Of storms, all together. */
   readonly faultsMs: number;
+  /** Of calms between storms, all together; default: none, one storm. */
+  readonly calmMs?: number;
   readonly healMs: number;
   /** Only these families; default: drawn. */
   readonly families?: readonly FaultFamily[];
@@ -72,6 +80,13 @@ export interface PlanOptions {
 }
 
 export const DEFAULT_PLAN_OPTIONS: PlanOptions = { faultsMs: 600_000, healMs: 120_000 };
+
+/** A minute of storms, as one of `faultsMs: 60_000` has it, and nine of calm between them. */
+export const WEATHER_PLAN_OPTIONS: PlanOptions = {
+  faultsMs: 60_000,
+  calmMs: 540_000,
+  healMs: 120_000,
+};
 
 export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIONS): FaultPlan {
   const random = new SimRandom(seed, "plan");
@@ -82,6 +97,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
   const drawn = FAULT_FAMILIES.filter((name) => (name === "lag" ? lags : random).chance(0.5));
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);
+  const { faultsMs, calmMs = 0, healMs } = options;
   const plan: FaultPlan = {
     seed,
     nodes,
@@ -89,8 +105,9 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     partitions: 2 ** random.below(5),
     domains: random.pick([3, 20, 100, 300]),
     isSkewed: random.chance(0.5),
-    faultsMs: options.faultsMs,
-    healMs: options.healMs,
+    faultsMs: faultsMs + calmMs,
+    weather: drawWeather(new SimRandom(seed, "plan/weather"), faultsMs, calmMs),
+    healMs,
     leaseTtlMs,
     checkpointIntervalMs: random.pick([2000, 10_000, 60_000]),
     logRetentionMs: random.chance(0.3) ? 30_000 : 0,
@@ -98,12 +115,14 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     autoRebalance: random.chance(0.3),
     clocks: Array.from({ length: nodesMax }, () => drawClock(random)),
     faultGapMs: isQuiet ? 60_000 : random.pick([3000, 8000, 20_000]),
+    calmFaultGapMs: 60_000,
     families,
     log: drawService(random, isQuiet),
     control: drawControl(random, isQuiet),
     checkpoints: drawService(random, isQuiet),
     network: drawNetwork(random, isQuiet),
     clientGapMs: random.pick([50, 150, 400]),
+    calmClientGapMs: 5000,
     reads: random.between(0.1, 0.4),
     keyed: random.between(0, 0.4),
     changeGapMs: new SimRandom(seed, "plan/changes").pick([0, 2000, 20_000]),

@@ -19,6 +19,7 @@ import type { SimLife } from "./sim-life.ts";
 import type { ClusterNode, SimNode } from "./sim-node.ts";
 import type { SimRandom } from "./sim-random.ts";
 import type { SimWorld } from "./sim-world.ts";
+import { afterWithin, type Stretch } from "./storms.ts";
 
 /** Tries of one event; an id is tried again within a minute, far inside the window. */
 const TRIES_MAX = 4;
@@ -68,23 +69,29 @@ export class Workload {
   }
 
   start(): void {
-    this.#startEvents();
+    const { weather, clientGapMs, calmClientGapMs } = this.#plan;
+    this.#startEvents(this.#random, weather.storms, clientGapMs);
+    if (weather.calms.length > 0) {
+      this.#startEvents(this.#world.random("workload/calm"), weather.calms, calmClientGapMs);
+    }
     if (this.#plan.changeGapMs > 0) this.#startChanges();
   }
 
   #startChanges(): void {
-    this.#world.after(this.#changes.exponential(this.#plan.changeGapMs), () => {
+    const gapMs = this.#changes.exponential(this.#plan.changeGapMs);
+    this.#world.at(afterWithin(this.#plan.weather.storms, this.#world.nowMs, gapMs), () => {
       if (this.#isEnded) return;
       this.#change();
       this.#startChanges();
     });
   }
 
-  #startEvents(): void {
-    this.#world.after(this.#random.exponential(this.#plan.clientGapMs), () => {
+  #startEvents(random: SimRandom, stretches: readonly Stretch[], gapMs: number): void {
+    const atMs = afterWithin(stretches, this.#world.nowMs, random.exponential(gapMs));
+    this.#world.at(atMs, () => {
       if (this.#isEnded) return;
       this.#operate();
-      this.#startEvents();
+      this.#startEvents(random, stretches, gapMs);
     });
   }
 

@@ -180,11 +180,15 @@ export class PartitionSupervisor {
     });
     const now = table.current()?.table;
     if (now === undefined) return;
-    if (clearLineage(now, covered) !== null) {
-      await table.change((current) => clearLineage(current, covered));
+    try {
+      if (clearLineage(now, covered) !== null) {
+        await table.change((current) => clearLineage(current, covered));
+      }
+    } finally {
+      // Also when the table can't be changed: where the store is full, nothing else makes room for that.
+      const newest = table.current()?.table ?? now;
+      if (!this.#isEnded) await floors.trim(newest, checkpoint);
     }
-    const newest = table.current()?.table ?? now;
-    if (!this.#isEnded) await floors.trim(newest, checkpoint);
   }
 
   #isDueToOpen(partition: number, assignment: PartitionAssignment): boolean {

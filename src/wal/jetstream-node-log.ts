@@ -214,7 +214,10 @@ export class JetStreamNodeLog implements NodeLog {
   #refusal(error: number, description: string, expectedLast: number): AppendOutcome {
     if (error === WRONG_LAST_SEQUENCE) return { kind: "conflict", reason: description };
     // After a try of unknown outcome "full" is not certain: those bytes may arrive when there is room again.
-    if (isFull(error, description) && this.#doubtful !== expectedLast) {
+    // Replicated, a server may say this of an entry that the others have taken already.
+    const isStoreFull = error === STORE_LIMIT_REACHED && this.#options.replicas === 1;
+    const isCertain = isStoreFull || isFull(error, description);
+    if (isCertain && this.#doubtful !== expectedLast) {
       return { kind: "notApplied", code: "log_full", reason: description };
     }
     // Among them WRONG_LAST_SEQUENCE_BUSY: something is in flight, perhaps our own earlier try.
@@ -238,6 +241,9 @@ export class JetStreamNodeLog implements NodeLog {
     throw this.#api.failure(`NATS does not create a log: ${result.description} (${result.error})`);
   }
 }
+
+/** All that the server may store (`max_file_store`) is stored. */
+const STORE_LIMIT_REACHED = 10023;
 
 /** Errors that a stream, its account or its disk is full: refused before anything was written. */
 function isFull(error: number, description: string): boolean {

@@ -1,9 +1,10 @@
 /** The supervisor over ports in memory: a table, a clock and a recovery that the test moves. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { ConfirmedCheckpoint } from "../../src/checkpoint/checkpointer.ts";
 import { GroupCommit } from "../../src/commit/group-commit.ts";
 import { endMember, startMove } from "../../src/control-plane/table-changes.ts";
-import type { CatchallError } from "../../src/model/errors.ts";
+import { CatchallError } from "../../src/model/errors.ts";
 import { type ControlTable, NOBODY, type TableVersion } from "../../src/model/ownership.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
 import { KeyBudget } from "../../src/partition/idempotency-window.ts";
@@ -35,6 +36,10 @@ class Bench {
   committedSequence: () => Promise<number> = async () => 0;
   askRelease: () => Promise<void> = async () => undefined;
   supervisor: PartitionSupervisor | null = null;
+  /** True: the table can be read and not changed. */
+  isTableStuck = false;
+  /** Tables by which the log was trimmed. */
+  readonly trimmedBehind: ControlTable[] = [];
   table: ControlTable;
   #revision = 1;
   #listener: (version: TableVersion) => void = () => undefined;
@@ -82,7 +87,10 @@ class Bench {
       ...{ self: SELF, host: new PartitionHost(PARTITIONS, timers), commit, timers, clock: timers },
       table: {
         current: () => this.version,
-        change: async (change) => this.become(change(this.table)),
+        change: async (change) => {
+          if (this.isTableStuck) throw new CatchallError("control_unavailable");
+          return this.become(change(this.table));
+        },
         refresh: async () => undefined,
         onChange: (listener) => {
           this.#listener = listener;
@@ -93,7 +101,13 @@ class Bench {
         committedSequence: () => this.committedSequence(),
         askRelease: () => this.askRelease(),
       },
-      floors: { claimed: () => undefined } as unknown as PartitionSupervisorOptions["floors"],
+      floors: {
+        claimed: () => undefined,
+        covered: () => undefined,
+        trim: async (table: ControlTable) => {
+          this.trimmedBehind.push(table);
+        },
+      } as unknown as PartitionSupervisorOptions["floors"],
       createState: (partition) => factory.createState(partition),
       createActor: (state, epoch) => factory.createActor(state, epoch, commit),
       recover: async (tasks) => this.#recover(tasks),
@@ -131,6 +145,22 @@ function movingTable(): ControlTable {
 }
 
 describe("PartitionSupervisor", () => {
+  it("trims the log behind a checkpoint also when the table can't be told of it", async () => {
+    const bench = new Bench(movingTable());
+    const end = { incarnation: OTHER, endSequence: 5, state: "dead", endedAtMs: 1 } as const;
+    bench.table = must(endMember(bench.table, end));
+    const supervisor = await bench.start();
+    bench.isTableStuck = true;
+    const manifests = bench.table.partitions.map(({ epoch }, partition) => ({
+      partition,
+      watermark: { epoch, incarnation: SELF, sequence: 9 },
+    }));
+    const checkpoint = { manifests, timeMs: 0 } as unknown as ConfirmedCheckpoint;
+    await assert.rejects(supervisor.confirmed(checkpoint), { code: "control_unavailable" });
+    assert.deepEqual(bench.trimmedBehind, [bench.table], "by the lineage that is still there");
+    assert.equal(bench.table.partitions[0]?.lineage.length, 1);
+  });
+
   it("opens what became its own while a move was failing beyond its deadline", async () => {
     const bench = new Bench(movingTable());
     let asked = 0;

@@ -21,7 +21,11 @@ export interface NatsServerOptions {
   /** `sync_interval`. */
   readonly sync?: string;
   readonly maxPayload?: string;
+  /** `max_file_store`. */
+  readonly storeMax?: string;
   readonly jetStream?: boolean;
+  /** Folder for its data; default: the system's for temporary files. */
+  readonly parent?: string;
 }
 
 export const NO_LOGIN: Omit<NatsSettings, "natsUrl"> = {
@@ -50,12 +54,14 @@ export class TestNatsServer {
 
   static async start(options: NatsServerOptions = {}): Promise<TestNatsServer> {
     const program = await findNatsServer();
-    const root = await mkdtemp(join(tmpdir(), "catchall-nats-"));
+    const root = await mkdtemp(join(options.parent ?? tmpdir(), "catchall-nats-"));
     const [port = 0, monitorPort = 0] = await freePorts(2);
     const jetStream =
       options.jetStream === false
         ? ""
-        : `jetstream { store_dir: "${root}/data", sync_interval: ${options.sync ?? "always"} }`;
+        : `jetstream { store_dir: "${root}/data", sync_interval: ${options.sync ?? "always"}${
+            options.storeMax === undefined ? "" : `, max_file_store: ${options.storeMax}`
+          } }`;
     const lines = [
       `listen: "127.0.0.1:${port}"`,
       `http: "127.0.0.1:${monitorPort}"`,

@@ -6,6 +6,7 @@ import { NodeClock } from "../../src/runtime/node-clock.ts";
 import { NodeRandom } from "../../src/runtime/node-random.ts";
 import { NodeTimers } from "../../src/runtime/node-timers.ts";
 import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
+import type { AppendOutcome } from "../../src/wal/node-log.ts";
 import {
   describeNodeLog,
   describeSharedNodeLog,
@@ -176,6 +177,28 @@ describe("JetStreamNodeLog", () => {
     await log.trim(5, 5);
     assert.deepEqual(await log.append(next, 9), { kind: "committed" });
     await requests.close();
+  });
+
+  it("says log_full when the server may store no more, and takes entries again after a trim", async () => {
+    const small = await TestNatsServer.start({ storeMax: "2MB" });
+    try {
+      requests = await small.connect();
+      log = await openLog(requests, "small");
+      chain = new EntryChain(5, log.storeId);
+      await log.create(5);
+      let outcome: AppendOutcome = { kind: "committed" };
+      let next = chain.next(1);
+      for (let last = 0; outcome.kind === "committed" && last < 100; last++) {
+        if (last > 0) next = chain.next(100_000);
+        outcome = await log.append(next, last);
+      }
+      assert.equal(outcome.kind === "notApplied" ? outcome.code : outcome.kind, "log_full");
+      await log.trim(5, 5);
+      assert.deepEqual(await log.append(next, chain.sequence - 1), { kind: "committed" });
+      await requests.close();
+    } finally {
+      await small.dispose();
+    }
   });
 
   it("refuses entries whose seed was trimmed, and reads on from the first kept one", async () => {

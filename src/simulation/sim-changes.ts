@@ -4,6 +4,7 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
+import type { StatusChange } from "../model/status-change.ts";
 import type { ChangeSink } from "../notifications/change-outbox.ts";
 import type { SimLife } from "./sim-life.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
@@ -14,9 +15,12 @@ const CALL_TIMEOUT_MS = 5000;
 export class SimChanges {
   readonly service: SimService;
   readonly ids: Set<string> = new Set();
+  readonly #check: (change: StatusChange) => void;
 
-  constructor(world: SimWorld, faults: ServiceFaults) {
+  /** `check` sees each change as it is stored, repeats as well. */
+  constructor(world: SimWorld, faults: ServiceFaults, check: (change: StatusChange) => void) {
     this.service = new SimService(world, "changes", faults);
+    this.#check = check;
   }
 
   connect(life: SimLife): ChangeSink {
@@ -25,7 +29,10 @@ export class SimChanges {
       isRequired: true,
       store: async (changes) => {
         const answer = await this.service.call(life, CALL_TIMEOUT_MS, () => {
-          for (const { id } of changes) this.ids.add(id);
+          for (const change of changes) {
+            this.ids.add(change.id);
+            this.#check(change);
+          }
         });
         if (answer === null) throw new CatchallError("log_unavailable", "No answer to changes");
       },

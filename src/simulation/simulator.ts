@@ -107,7 +107,7 @@ class Simulation {
       control: new SimControlStore(world, plan.control, history),
       checkpoints: new SimCheckpointStore(world, plan.checkpoints, history),
       network: new SimNetwork(world, plan.network),
-      changes: new SimChanges(world, plan.log),
+      changes: new SimChanges(world, plan.log, (told) => this.#replayChecker.checkTold(told)),
     };
     for (const [index, clock] of plan.clocks.entries()) {
       nodes.push(this.#createNode(new SimMachine(world, index, clock)));
@@ -145,7 +145,8 @@ class Simulation {
   /** I22: every transition that the whole history makes is stored. */
   async #checkChanges(): Promise<void> {
     const { ids } = this.#cluster.changes;
-    const missing = (): string[] => [...this.#replayChecker.changeIds].filter((id) => !ids.has(id));
+    const missing = (): string[] =>
+      [...this.#replayChecker.changes.keys()].filter((id) => !ids.has(id));
     const endMs = this.#world.nowMs + this.#plan.healMs;
     while (missing().length > 0 && this.#world.nowMs < endMs) {
       await this.#world.run(this.#world.nowMs + POLL_MS, () => this.#world.failures.length > 0);

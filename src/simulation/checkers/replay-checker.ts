@@ -30,6 +30,9 @@ import type { StoreHistory } from "../store-history.ts";
 /** An entry younger than this may be stored and not applied yet. */
 const UNSETTLED_MS = 1000;
 
+/** What a change says whoever tells of it; counts may be those of a page that is ahead. */
+const TOLD_FIELDS = ["domain", "from", "to", "at"] as const;
+
 export interface ReplayCheckerOptions {
   readonly world: SimWorld;
   readonly partitions: number;
@@ -45,8 +48,8 @@ export class ReplayChecker implements StoreHistory {
   readonly #parser: DomainParser = new DomainParser();
   /** When a partition last got an entry that counts or changes something. */
   readonly #changedMs: Map<number, number> = new Map();
-  /** Of every status change that the history makes. */
-  readonly changeIds: Set<string> = new Set();
+  /** Every status change that the history makes, by id. */
+  readonly changes: Map<string, StatusChange> = new Map();
 
   constructor(options: ReplayCheckerOptions) {
     this.#options = options;
@@ -93,6 +96,22 @@ export class ReplayChecker implements StoreHistory {
     }
   }
 
+  /** I22: nobody is told of a change that the history does not make; what restores wrongly shows here at once. */
+  checkTold(told: StatusChange): void {
+    const change = this.changes.get(told.id);
+    const { world } = this.#options;
+    if (change === undefined) {
+      const what = `${told.domain} from ${told.from} to ${told.to}`;
+      world.fail("I22", `A status change that the history does not make: ${told.id}, ${what}`);
+      return;
+    }
+    for (const field of TOLD_FIELDS) {
+      if (told[field] === change[field]) continue;
+      const text = `${field} of the status change ${told.id} is ${told[field]}, not ${change[field]}`;
+      world.fail("I22", text);
+    }
+  }
+
   #expected(partition: number, name: DomainName): Partial<DomainStatus> {
     const state = this.#stateOf(partition);
     const { table } = state;
@@ -128,9 +147,9 @@ export class ReplayChecker implements StoreHistory {
   }
 
   #changed(change: StatusChange): void {
-    if (this.changeIds.has(change.id)) {
+    if (this.changes.has(change.id)) {
       this.#options.world.fail("I22", `Two status changes have the id ${change.id}`);
     }
-    this.changeIds.add(change.id);
+    this.changes.set(change.id, change);
   }
 }

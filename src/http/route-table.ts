@@ -73,12 +73,16 @@ function matchSegments(
   return parameters;
 }
 
+/**
+ * A total order, or sorting promises nothing: by the first segment that is a parameter here and static there, whatever
+ * the names are, and then by length.
+ */
 function bySpecificity(left: CompiledRoute, right: CompiledRoute): number {
-  const count = Math.min(left.segments.length, right.segments.length);
-  for (let index = 0; index < count; index += 1) {
-    const isLeftParameter = (left.segments[index] as string).startsWith(":");
-    const isRightParameter = (right.segments[index] as string).startsWith(":");
-    if (isLeftParameter !== isRightParameter) return isLeftParameter ? 1 : -1;
-  }
-  return 0;
+  const [leftShape, rightShape] = [shapeOf(left), shapeOf(right)];
+  if (leftShape === rightShape) return 0;
+  return leftShape < rightShape ? -1 : 1;
+}
+
+function shapeOf({ segments }: CompiledRoute): string {
+  return segments.map((segment) => (segment.startsWith(":") ? "1" : "0")).join("");
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { ROUTES } from "../../src/api/routes.ts";
 import type { HttpRoute } from "../../src/http/http-server.ts";
 import { RouteTable } from "../../src/http/route-table.ts";
 
@@ -39,5 +40,12 @@ describe("RouteTable", () => {
   it("lists the methods of a path, HEAD and OPTIONS included, and none of an unknown one", () => {
     assert.deepEqual(TABLE.methodsOf("/a/b/c"), ["GET", "HEAD", "PUT", "OPTIONS"]);
     assert.deepEqual(TABLE.methodsOf("/nothing"), []);
+  });
+  it("finds each route of the product by its own pattern", () => {
+    const table = new RouteTable(ROUTES.map(({ method, pattern }) => route(method, pattern)));
+    for (const { method, pattern } of ROUTES) {
+      const path = pattern.replaceAll(/:[a-z]+/g, "value");
+      assert.equal(table.match(method, path)?.route.pattern, pattern);
+    }
   });
 });

@@ -29,6 +29,7 @@ const PROBLEM_TEXTS: Readonly<Record<number, string>> = {
   415: "The content type is not supported",
   422: "Not what was sent before: a reused Idempotency-Key, or an import that does not go on from there",
   429: "Too many failed authentications from this address",
+  431: "The headers are over the limit",
   500: "Internal error",
   503: "The node can't answer now; nothing was counted, a retry is safe",
   504: "It may or may not have happened; retry with the same Idempotency-Key",
@@ -106,7 +107,8 @@ function responsesOf(route: RouteSpec, spec: OperationSpec): Json {
 
 /** What the handler gives and what the gates and the server before it give. */
 function problemStatusesOf(route: RouteSpec, spec: OperationSpec): readonly number[] {
-  const gates = route.role === "open" ? [400, 414, 500] : [400, 401, 403, 414, 429, 500, 503, 504];
+  const gates =
+    route.role === "open" ? [400, 414, 431, 500] : [400, 401, 403, 414, 429, 431, 500, 503, 504];
   return [...new Set([...spec.problems, ...gates])].sort((a, b) => a - b);
 }
 

@@ -1,6 +1,7 @@
 /**
  * Checkpoints as a shared store, and the CheckpointStore that one life sees of it. Models MongoDB: each page and each
- * manifest is put if newer on its own, so a crash leaves half a checkpoint; the store may be away.
+ * manifest is put if newer on its own, so a crash leaves half a checkpoint; the store may be away; it knows whose
+ * checkpoints it has. What a life puts is in `sim-checkpoint-writer.ts`.
  * Invariant: per key the position only rises; a manifest is put only by `commit`.
  */
 
@@ -13,17 +14,19 @@ import type {
   Position,
 } from "../checkpoint/checkpoint-store.ts";
 import { CatchallError } from "../model/errors.ts";
+import {
+  type CheckpointHost,
+  type Identity,
+  lost,
+  SimCheckpointWriter,
+  type StoreRecord,
+} from "./sim-checkpoint-writer.ts";
 import type { SimLife } from "./sim-life.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
 import type { SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
 
 const CALL_TIMEOUT_MS = 5000;
-/** Pages of one request; a crash keeps the requests before it. */
-const PAGES_PER_REQUEST = 16;
-const MANIFESTS_PER_REQUEST = 4;
-
-type Identity = Omit<ManifestSet, "manifests">;
 
 export class SimCheckpointStore {
   readonly world: SimWorld;
@@ -32,7 +35,9 @@ export class SimCheckpointStore {
   /** By partition, then by kind and id. */
   readonly #pages: Map<number, Map<string, CheckpointPage>> = new Map();
   readonly #manifests: Map<number, PartitionManifest> = new Map();
-  #identity: Identity | null = null;
+  /** When the manifests were put, by partition. */
+  readonly #times: Map<number, number> = new Map();
+  #record: StoreRecord | null = null;
 
   constructor(world: SimWorld, faults: ServiceFaults, history: Required<StoreHistory>) {
     this.world = world;
@@ -48,8 +53,13 @@ export class SimCheckpointStore {
     this.service.heal();
   }
 
-  get isEmpty(): boolean {
-    return this.#manifests.size === 0;
+  get record(): StoreRecord | null {
+    return this.#record;
+  }
+
+  /** Says what the store is, unless that was said before. */
+  identify(identity: Identity): void {
+    this.#record ??= { identity, instance: Symbol("instance") };
   }
 
   manifest(partition: number): PartitionManifest | null {
@@ -69,101 +79,92 @@ export class SimCheckpointStore {
     this.#history.pagePut(page);
   }
 
-  putManifest(manifest: PartitionManifest, identity: Identity): void {
+  putManifest(manifest: PartitionManifest, timeMs: number): void {
     const old = this.#manifests.get(manifest.partition);
     if (old !== undefined && isNewer(old.watermark, manifest.watermark)) return;
     this.#manifests.set(manifest.partition, manifest);
-    this.#identity = {
-      ...identity,
-      timeMs: Math.max(identity.timeMs, this.#identity?.timeMs ?? 0),
-    };
+    this.#times.set(manifest.partition, timeMs);
     const { epoch, sequence } = manifest.watermark;
     this.world.trace("manifest", manifest.partition, epoch, sequence);
     this.#history.manifestPut(manifest);
-    this.#forgetKeys(manifest);
   }
 
-  manifests(partitions: ReadonlySet<number>): ManifestSet | null {
-    if (this.#identity === null) return null;
+  /** Of these partitions (null: of all); its time is that of the newest of them, or of all when there is none. */
+  manifests(partitions: ReadonlySet<number> | null): ManifestSet | null {
+    if (this.#record === null || this.#manifests.size === 0) return null;
     const manifests = [...this.#manifests.values()]
-      .filter(({ partition }) => partitions.has(partition))
+      .filter(({ partition }) => partitions === null || partitions.has(partition))
       .sort((a, b) => a.partition - b.partition);
-    return { ...this.#identity, manifests };
+    const dated = manifests.length > 0 ? manifests : [...this.#manifests.values()];
+    const timeMs = Math.max(...dated.map(({ partition }) => this.#times.get(partition) ?? 0));
+    return { ...this.#record.identity, timeMs, manifests };
   }
 
   pages(partition: number): CheckpointPage[] {
     return [...(this.#pages.get(partition)?.values() ?? [])];
   }
 
-  /** Buckets of keys that no longer count. */
-  #forgetKeys(manifest: PartitionManifest): void {
-    const kept = new Set(manifest.keyBuckets);
-    const pages = this.#pages.get(manifest.partition);
-    for (const [key, page] of pages ?? []) {
-      if (page.kind !== "keys" || kept.has(page.id)) continue;
-      if (!isNewer(page.position, manifest.watermark)) pages?.delete(key);
+  /** Buckets of which there are pages of keys. */
+  keyBuckets(partition: number): number[] {
+    return this.pages(partition)
+      .filter(({ kind }) => kind === "keys")
+      .map(({ id }) => id);
+  }
+
+  /** Pages of these buckets go, but none that is newer than `watermark`. */
+  forgetKeys(partition: number, buckets: readonly number[], watermark: Position): void {
+    const pages = this.#pages.get(partition);
+    for (const bucket of buckets) {
+      const page = pages?.get(`keys/${bucket}`);
+      if (page !== undefined && !isNewer(page.position, watermark)) pages?.delete(`keys/${bucket}`);
     }
   }
 }
 
-class SimCheckpointClient implements CheckpointStore {
-  readonly #store: SimCheckpointStore;
+/** One life's way to the store. */
+class SimCheckpointClient implements CheckpointStore, CheckpointHost {
+  readonly store: SimCheckpointStore;
   readonly #life: SimLife;
+  instance: symbol | null = null;
+  readonly kept: CheckpointHost["kept"] = new Map();
 
   constructor(store: SimCheckpointStore, life: SimLife) {
-    this.#store = store;
+    this.store = store;
     this.#life = life;
   }
 
   get wantsFull(): boolean {
-    return this.#store.isEmpty;
+    return this.instance === null;
   }
 
-  readManifests(partitions: ReadonlySet<number>): Promise<ManifestSet | null> {
-    return this.#ask("readManifests", () => this.#store.manifests(partitions));
+  async readManifests(partitions: ReadonlySet<number> | null): Promise<ManifestSet | null> {
+    const { set, record } = await this.ask("readManifests", () => {
+      return { set: this.store.manifests(partitions), record: this.store.record };
+    });
+    if (set !== null && record !== null) this.instance = record.instance;
+    return set;
   }
 
   async *readPages(partitions: ReadonlySet<number>): AsyncIterable<CheckpointPage> {
     for (const partition of [...partitions].sort((a, b) => a - b)) {
-      yield* await this.#ask("readPages", () => this.#store.pages(partition));
+      yield* await this.ask("readPages", () => this.store.pages(partition));
     }
   }
 
-  async begin(): Promise<CheckpointWriter> {
-    return {
-      putPages: (pages) => this.#putPages(pages),
-      commit: (set) => this.#commit(set),
-      abandon: async () => undefined,
-    };
+  async begin(isFull: boolean): Promise<CheckpointWriter> {
+    const { record } = await this.ask("begin", () => ({ record: this.store.record }));
+    const isOther = this.instance !== null && record?.instance !== this.instance;
+    this.instance = isOther ? null : (record?.instance ?? null);
+    if (!isFull && this.instance === null) throw lost();
+    return new SimCheckpointWriter(this, isFull);
   }
 
   async close(): Promise<void> {
     // The store outlives its callers.
   }
 
-  async #putPages(pages: readonly CheckpointPage[]): Promise<void> {
-    const copies = pages.map((page) => ({ ...page, bytes: page.bytes.slice() }));
-    for (let i = 0; i < copies.length; i += PAGES_PER_REQUEST) {
-      const request = copies.slice(i, i + PAGES_PER_REQUEST);
-      await this.#ask("putPages", () => {
-        for (const page of request) this.#store.putPage(page);
-      });
-    }
-  }
-
-  async #commit(set: ManifestSet): Promise<number> {
-    const { manifests, ...identity } = set;
-    for (let i = 0; i < manifests.length; i += MANIFESTS_PER_REQUEST) {
-      const request = manifests.slice(i, i + MANIFESTS_PER_REQUEST);
-      await this.#ask("commit", () => {
-        for (const manifest of request) this.#store.putManifest(manifest, identity);
-      });
-    }
-    return manifests.length * 100;
-  }
-
-  async #ask<T>(what: string, effect: () => T): Promise<T> {
-    const answer = await this.#store.service.call(this.#life, CALL_TIMEOUT_MS, effect);
+  async ask<T>(what: string, effect: () => T): Promise<T> {
+    const answer = await this.store.service.call(this.#life, CALL_TIMEOUT_MS, effect);
     if (answer !== null) return answer.value;
     const text = `The checkpoint store did not answer to "${what}"`;
     throw new CatchallError("checkpoint_unavailable", text);

@@ -21,6 +21,8 @@ import type { SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
 
 const CALL_TIMEOUT_MS = 2000;
+/** The servers' default `max_payload`, less the headers: longer values are not sent, unless they can be packed. */
+const VALUE_BYTES_MAX = 1024 * 1024 - 1024;
 
 /** Probabilities are per read or per event. */
 export interface ControlFaults {
@@ -195,6 +197,7 @@ class SimControlClient implements ControlStore {
   }
 
   async put(key: string, value: Uint8Array, expectedRevision: number): Promise<PutOutcome> {
+    if (value.length > VALUE_BYTES_MAX) return { kind: "unknown", reason: "the value is too long" };
     const bytes = value.slice();
     const { service, world } = this.#store;
     const answer = await service.call(this.#life, CALL_TIMEOUT_MS, () =>

@@ -6,6 +6,7 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
+import { assert } from "../runtime/assert.ts";
 import {
   chainSeed,
   ENTRY_HEADER_BYTES,
@@ -24,14 +25,29 @@ export const SIM_STORE_ID = 0x51b0_0007;
 const CALL_TIMEOUT_MS = 2000;
 const READ_CHUNK = 128;
 const SEAL_TRIES = 50;
+const CREATE_TRIES = 6;
+
+/** Who made a log; its repeated call finds its own. */
+type Creator = symbol;
 
 interface StoredLog {
-  /** By sequence - 1; null where trimmed. */
+  readonly creator: Creator;
+  /** By sequence - 1; null where trimmed. The last one is never null: what follows it continues its checksum. */
   readonly entries: (Uint8Array | null)[];
-  firstKept: number;
+  /** The first entry that reads yield. The one before it is kept for its checksum alone. */
+  firstReadable: number;
   isSealed: boolean;
   /** Until then nothing is taken, and answers are not sent. */
   leaderlessUntilMs: number;
+}
+
+interface LogSlice {
+  /** Sequence of the first entry asked for. */
+  readonly first: number;
+  /** Of the log; 0 when there is none, or nothing in it. */
+  readonly last: number;
+  /** Null when the first one was trimmed. */
+  readonly entries: readonly Uint8Array[] | null;
 }
 
 export class SimNodeLogs {
@@ -83,15 +99,19 @@ export class SimNodeLogs {
     return (this.#logs.get(incarnation)?.leaderlessUntilMs ?? 0) > this.world.nowMs;
   }
 
-  create(incarnation: number): void {
-    if (this.#logs.has(incarnation)) return;
+  /** False when somebody else has made it. */
+  create(incarnation: number, creator: Creator): boolean {
+    const log = this.#logs.get(incarnation);
+    if (log !== undefined) return log.creator === creator;
     this.#logs.set(incarnation, {
+      creator,
       entries: [],
-      firstKept: 1,
+      firstReadable: 1,
       isSealed: false,
       leaderlessUntilMs: 0,
     });
     this.world.trace("log create", incarnation);
+    return true;
   }
 
   /** `conflict` unless the expectation holds; null when there is no such log, which looks like a lost leader. */
@@ -115,8 +135,8 @@ export class SimNodeLogs {
     return "stored";
   }
 
-  /** The SEAL entry that would follow the last one, for a log that is not sealed. */
-  sealEntry(incarnation: number): Uint8Array {
+  /** The SEAL entry that would follow the last one, for a log that is not sealed; `wallMs` is the sealer's time. */
+  sealEntry(incarnation: number, wallMs: number): Uint8Array {
     const log = this.#logs.get(incarnation);
     const last = log?.entries.at(-1);
     const previous = last === undefined || last === null ? null : last;
@@ -126,35 +146,36 @@ export class SimNodeLogs {
       nonce: this.#random.uint32(),
       incarnation,
       sequence: (log?.entries.length ?? 0) + 1,
-      timeMs: previous === null ? 0 : readEntryHeader(previous).timeMs,
+      timeMs: previous === null ? wallMs : readEntryHeader(previous).timeMs,
     };
     const seed = chainSeed(incarnation, SIM_STORE_ID);
     sealEnvelope(bytes, header, previous === null ? seed : readCrc(previous));
     return bytes;
   }
 
-  /** Up to `most` entries from `from` on; null when that was trimmed or there is no such log. */
-  slice(incarnation: number, from: number, to: number, most: number): Uint8Array[] | null {
+  /** Up to `most` entries from `from` on, as a stream and its reader have them: a log that is not there is empty. */
+  slice(incarnation: number, from: number, to: number, most: number): LogSlice {
     const log = this.#logs.get(incarnation);
-    if (log === undefined) return null;
-    const first = from === FIRST_KEPT ? log.firstKept : from;
-    if (first < log.firstKept && first <= to) return null;
-    const end = Math.min(log.entries.length, to, first - 1 + most);
+    if (log === undefined) return { first: Math.max(1, from), last: 0, entries: [] };
+    const last = log.entries.length;
+    const first = from === FIRST_KEPT ? log.firstReadable : from;
+    const end = Math.min(last, to, first - 1 + most);
+    if (first < log.firstReadable && first <= end) return { first, last, entries: null };
     const entries: Uint8Array[] = [];
     for (let i = first - 1; i < end; i++) entries.push(log.entries[i] as Uint8Array);
-    return entries;
+    return { first, last, entries };
   }
 
+  /** A stream never goes empty by trimming: one entry is left, which no read yields. */
   trim(incarnation: number, upTo: number): void {
     const log = this.#logs.get(incarnation);
     if (log === undefined) return;
-    // A stream never goes empty by trimming.
-    const end = Math.min(upTo, log.entries.length - 1);
-    if (end < log.firstKept) return;
+    const end = Math.min(upTo, log.entries.length);
+    if (end <= 1 || end < log.firstReadable) return;
     this.world.trace("log trim", incarnation, end);
     this.#history.logTrimmed(incarnation, end);
-    for (let i = log.firstKept - 1; i < end; i++) log.entries[i] = null;
-    log.firstKept = end + 1;
+    for (let i = 0; i < end - 1; i++) log.entries[i] = null;
+    log.firstReadable = end + 1;
   }
 
   delete(incarnation: number): void {
@@ -167,7 +188,7 @@ export class SimNodeLogs {
 
   get sizeBytes(): number {
     let sum = 0;
-    for (const log of this.#logs.values()) sum += log.entries.length - log.firstKept + 1;
+    for (const log of this.#logs.values()) sum += log.entries.length - log.firstReadable + 1;
     return sum * 100;
   }
 }
@@ -177,55 +198,80 @@ class SimNodeLog implements NodeLog {
   readonly canResend = true;
   readonly #logs: SimNodeLogs;
   readonly #life: SimLife;
-  #own = 0;
+  #own: number | null = null;
+  #isAppending = false;
 
   constructor(logs: SimNodeLogs, life: SimLife) {
     this.#logs = logs;
     this.#life = life;
   }
 
+  /** Asked again as often as the real one asks. */
   async create(incarnation: number): Promise<void> {
-    await this.#ask("create", () => this.#logs.create(incarnation));
+    assert(this.#own === null, "a process creates one log");
+    const { service } = this.#logs;
+    const creator = Symbol("creator");
+    for (let tries = 1; ; tries++) {
+      const made = (): boolean => this.#logs.create(incarnation, creator);
+      const answer = await service.call(this.#life, CALL_TIMEOUT_MS, made);
+      if (answer?.value === true) break;
+      if (answer !== null) {
+        throw new CatchallError("conflict", `Incarnation ${incarnation} already has a log`);
+      }
+      if (tries === CREATE_TRIES || !service.canReach(this.#life.machine.index)) {
+        throw new CatchallError("log_unavailable", 'The log store did not answer to "create"');
+      }
+    }
     this.#own = incarnation;
   }
 
   async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
     const own = this.#own;
+    if (own === null) return { kind: "fenced", reason: "this process has no log" };
+    if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
+    this.#isAppending = true;
     const answer = await this.#store(own, bytes.slice(), expectedLast);
+    this.#isAppending = false;
     this.#logs.world.trace("log append", own, expectedLast + 1, answer === null ? 0 : 1);
     if (answer === null) return { kind: "unknown", reason: "no acknowledgement" };
     if (answer === "stored") return { kind: "committed" };
     return { kind: "conflict", reason: "the last sequence is another one" };
   }
 
+  /** Ends where the log ended when the read began. */
   async *read(incarnation: number, from: number, to: number): AsyncIterable<Uint8Array> {
     let next = from;
-    while (next <= to) {
-      const chunk = await this.#ask("read", () => {
-        const entries = this.#logs.slice(incarnation, next, to, READ_CHUNK);
-        return { entries };
-      });
-      if (chunk.entries === null) {
-        const range = `${next} to ${to} of log ${incarnation}`;
+    let end: number | null = null;
+    while (end === null || next <= end) {
+      const asked = next;
+      const limit = end ?? to;
+      const chunk: LogSlice = await this.#ask("read", () =>
+        this.#logs.slice(incarnation, asked, limit, READ_CHUNK),
+      );
+      end ??= Math.min(to, chunk.last);
+      next = chunk.first;
+      if (next > end) return;
+      if (chunk.entries === null || chunk.entries.length === 0) {
+        const range = `${next} to ${end} of log ${incarnation}`;
         throw new CatchallError("log_damaged", `Entries ${range} are not there`);
       }
       for (const entry of chunk.entries) {
         yield entry;
         next = readEntryHeader(entry).sequence + 1;
       }
-      if (chunk.entries.length < READ_CHUNK) return;
     }
   }
 
   /** Appends a SEAL, again and again over the owner's own appends, until one is in. */
   async seal(incarnation: number): Promise<number> {
     for (let i = 0; i < SEAL_TRIES; i++) {
+      const wallMs = this.#life.machine.clock.wallMs();
       const seen = await this.#ask("seal", () => {
-        this.#logs.create(incarnation);
+        this.#logs.create(incarnation, Symbol("sealer"));
         const last = this.#logs.lastSequence(incarnation);
         return this.#logs.isSealed(incarnation)
           ? { last, entry: null }
-          : { last, entry: this.#logs.sealEntry(incarnation) };
+          : { last, entry: this.#logs.sealEntry(incarnation, wallMs) };
       });
       if (seen.entry === null) return seen.last;
       const stored = await this.#store(incarnation, seen.entry, seen.last);
@@ -256,7 +302,7 @@ class SimNodeLog implements NodeLog {
   }
 
   async close(): Promise<void> {
-    // The store outlives its callers.
+    this.#own = null;
   }
 
   /** Null: unknown. */

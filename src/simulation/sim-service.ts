@@ -1,6 +1,6 @@
 /**
  * The way from a life to a shared store and back: delays, lost requests, lost answers, requests that arrive after the
- * caller gave up, times when the store is away or cut off.
+ * caller gave up, times when the store is away, or stands still and does afterwards what it was asked meanwhile.
  * Invariant: an effect happens at most once per call, at one instant, whether or not the caller learns of it, and also
  * when the caller is dead by then. Null means that the caller may believe nothing.
  */
@@ -43,6 +43,8 @@ interface Call<T> {
 
 /** Later than this after the caller's timeout nothing arrives. */
 const LATE_MAX_MS = 20_000;
+/** Share of what was sent to a store that stood still and that it finds when it goes on. */
+const HELD = 0.7;
 
 export class SimService {
   readonly world: SimWorld;
@@ -54,6 +56,9 @@ export class SimService {
   /** By machine: how much longer its answers take, ms. */
   readonly lags: Map<number, number> = new Map();
   readonly random: SimRandom;
+  /** Of an outage: the store does not answer, but what it is sent waits for it. */
+  isFrozen = false;
+  #held: (() => void)[] = [];
 
   constructor(world: SimWorld, name: string, faults: ServiceFaults) {
     this.world = world;
@@ -72,6 +77,8 @@ export class SimService {
     this.lastOutage = isAway
       ? { startMs: nowMs, endMs: Number.POSITIVE_INFINITY }
       : { startMs: this.lastOutage?.startMs ?? nowMs, endMs: nowMs };
+    if (isAway) this.isFrozen = this.random.chance(0.5);
+    else this.#release();
   }
 
   heal(): void {
@@ -108,7 +115,8 @@ export class SimService {
     const call: Call<T> = { life, timeoutMs, effect, answered, startedMs: world.nowMs };
     const isLate = random.chance(faults.late);
     // What was written into a dead connection may still get through, seldom.
-    const isSent = this.canReach(life.machine.index) || random.chance(0.05);
+    const isHeld = this.isAway && this.isFrozen && !this.cutOff.has(life.machine.index);
+    const isSent = isHeld || this.canReach(life.machine.index) || random.chance(0.05);
     if (!isSent || random.chance(faults.requestLost)) {
       this.#giveUp(call);
     } else if (isLate) {
@@ -140,6 +148,14 @@ export class SimService {
   }
 
   #arrive<T>(effect: () => T): Answer<T> {
-    return this.isAway ? null : { value: effect() };
+    if (!this.isAway) return { value: effect() };
+    if (this.isFrozen && this.random.chance(HELD)) this.#held.push(() => void this.#arrive(effect));
+    return null;
+  }
+
+  #release(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const work of held) this.world.after(this.delayMs(), work, true);
   }
 }

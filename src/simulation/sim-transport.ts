@@ -6,7 +6,8 @@
  */
 
 import { CatchallError } from "../model/errors.ts";
-import type { FrameHandler, Transport } from "../transport/transport.ts";
+import { assert } from "../runtime/assert.ts";
+import { FRAME_BYTES_MAX, type FrameHandler, type Transport } from "../transport/transport.ts";
 import type { SimLife } from "./sim-life.ts";
 import type { SimRandom } from "./sim-random.ts";
 import { IDLE, type SimWorld } from "./sim-world.ts";
@@ -33,6 +34,10 @@ export const NO_NETWORK_FAULTS: NetworkFaults = {
 
 /** A crashed process is seen as gone after so long at most; until then frames vanish. */
 const GONE_MAX_MS = 2000;
+/** Share of requests that a process does not send since it knows that the server is away. */
+const NOTICED = 0.7;
+/** Share of what was sent to a server that stood still and that it passes on when it goes on. */
+const HELD = 0.7;
 
 interface Endpoint {
   readonly life: SimLife;
@@ -42,11 +47,15 @@ interface Endpoint {
   isClosed: boolean;
 }
 
+type Replied = (reply: Uint8Array) => void;
+
 export class SimNetwork {
   readonly world: SimWorld;
   faults: NetworkFaults;
-  /** When true no frame passes, as when the server between the nodes is down. */
-  isAway = false;
+  /** Of an outage: the server stands still, and afterwards passes on what it was sent meanwhile. */
+  isFrozen = false;
+  #isAway = false;
+  #held: (() => void)[] = [];
   readonly #random: SimRandom;
   readonly #endpoints: Map<number, Endpoint> = new Map();
   /** "from>to" of machines whose frames are lost. */
@@ -56,6 +65,18 @@ export class SimNetwork {
     this.world = world;
     this.faults = faults;
     this.#random = world.random("network");
+  }
+
+  /** While true no frame passes, as when the server between the nodes is down. */
+  get isAway(): boolean {
+    return this.#isAway;
+  }
+
+  set isAway(isAway: boolean) {
+    if (isAway === this.#isAway) return;
+    this.#isAway = isAway;
+    if (isAway) this.isFrozen = this.#random.chance(0.5);
+    for (const work of this.#held.splice(0)) this.world.after(this.#delayMs(), work);
   }
 
   connect(life: SimLife, incarnation: number): Transport {
@@ -86,11 +107,16 @@ export class SimNetwork {
 
   close(endpoint: Endpoint): void {
     endpoint.isClosed = true;
+    endpoint.handler = null;
     this.#forget(endpoint);
   }
 
   broadcast(from: Endpoint, frame: Uint8Array): void {
+    from.life.later(0, () => {
+      for (const listener of from.listeners) listener(frame.slice());
+    });
     for (const to of this.#endpoints.values()) {
+      if (to === from) continue;
       this.#carry(from, to, () => {
         for (const listener of to.listeners) listener(frame.slice());
       });
@@ -107,21 +133,33 @@ export class SimNetwork {
       const deadline = from.life.timers.after(deadlineMs, () => {
         reject(new CatchallError("outcome_unknown", "No reply within the deadline"));
       });
+      const nobody = (): void => {
+        deadline.cancel();
+        reject(new CatchallError("no_responder", `Incarnation ${incarnation} is not there`));
+      };
+      const replied = (reply: Uint8Array): void => {
+        deadline.cancel();
+        resolve(reply);
+      };
+      if (incarnation === from.incarnation) return this.#requestSelf(from, frame, nobody, replied);
+      // A process knows that its connection broke, unless it has not noticed yet or the server only stands still.
+      const isKnown = this.isAway && !this.isFrozen;
+      if (isKnown && this.#random.chance(NOTICED)) return nobody();
       const to = this.#endpoints.get(incarnation);
       if (to === undefined || to.handler === null) {
-        this.#refuse(from, deadlineMs, () => {
-          deadline.cancel();
-          reject(new CatchallError("no_responder", `Incarnation ${incarnation} is not there`));
-        });
-        return;
+        return this.#refuse(from, deadlineMs, nobody);
       }
-      this.#carry(from, to, () =>
-        this.#handle(from, to, frame.slice(), (reply) => {
-          deadline.cancel();
-          resolve(reply);
-        }),
-      );
+      this.#carry(from, to, () => this.#handle(from, to, frame.slice(), replied));
     });
+  }
+
+  /** Never leaves the process. */
+  #requestSelf(self: Endpoint, frame: Uint8Array, nobody: () => void, replied: Replied): void {
+    if (self.handler === null) return nobody();
+    self.handler(frame.slice()).then(
+      (reply) => self.life.later(0, () => replied(reply)),
+      () => undefined,
+    );
   }
 
   /** The server says that there is no responder, unless that is lost as well. */
@@ -131,36 +169,38 @@ export class SimNetwork {
     from.life.later(delayMs, refused);
   }
 
-  #handle(
-    from: Endpoint,
-    to: Endpoint,
-    frame: Uint8Array,
-    replied: (reply: Uint8Array) => void,
-  ): void {
+  #handle(from: Endpoint, to: Endpoint, frame: Uint8Array, replied: Replied): void {
     if (to.handler === null) return;
     this.world.trace("frame", from.incarnation, to.incarnation, frame.length);
     to.handler(frame).then(
       (reply) => {
+        // The end that answers can't send it; to the one that asks that is no reply.
+        if (reply.length > FRAME_BYTES_MAX) return;
         const bytes = reply.slice();
-        this.#carry(to, from, () => replied(bytes));
+        this.#carry(to, from, () => replied(bytes), true);
       },
       () => undefined,
     );
   }
 
-  /** Runs `arrive` at the other end, maybe late, maybe twice, maybe never. */
-  #carry(from: Endpoint, to: Endpoint, arrive: () => void): void {
+  /** Runs `arrive` at the other end, maybe late, maybe twice, maybe never. Replies reach an end that is closed, too. */
+  #carry(from: Endpoint, to: Endpoint, arrive: () => void, isReply = false): void {
     const { faults } = this;
     const random = this.#random;
-    if (this.isAway || random.chance(faults.lost) || this.#isCut(from, to)) return;
-    this.world.after(this.#delayMs(), () => this.#deliver(from, to, arrive));
+    if (random.chance(faults.lost) || this.#isCut(from, to)) return;
+    this.world.after(this.#delayMs(), () => this.#deliver(from, to, isReply, arrive));
     if (!random.chance(faults.duplicated)) return;
-    this.world.after(this.#delayMs(), () => this.#deliver(from, to, arrive));
+    this.world.after(this.#delayMs(), () => this.#deliver(from, to, isReply, arrive));
   }
 
-  #deliver(from: Endpoint, to: Endpoint, arrive: () => void): unknown {
-    if (this.isAway || this.#isCut(from, to) || to.isClosed) return IDLE;
-    return to.life.run(() => (to.isClosed ? IDLE : arrive()));
+  #deliver(from: Endpoint, to: Endpoint, isReply: boolean, arrive: () => void): unknown {
+    if (this.isAway) {
+      const isHeld = this.isFrozen && this.#random.chance(HELD);
+      if (isHeld) this.#held.push(() => this.#deliver(from, to, isReply, arrive));
+      return IDLE;
+    }
+    if (this.#isCut(from, to) || (to.isClosed && !isReply)) return IDLE;
+    return to.life.run(() => (to.isClosed && !isReply ? IDLE : arrive()));
   }
 
   #isCut(from: Endpoint, to: Endpoint): boolean {
@@ -194,6 +234,7 @@ class SimTransport implements Transport {
   }
 
   async request(incarnation: number, frame: Uint8Array, deadlineMs: number): Promise<Uint8Array> {
+    assert(frame.length <= FRAME_BYTES_MAX, "a frame is at most FRAME_BYTES_MAX");
     if (this.#endpoint.isClosed) throw new CatchallError("no_responder", "This end is closed");
     // A late or second arrival must not see what the caller wrote over it.
     return this.#network.request(this.#endpoint, incarnation, frame.slice(), deadlineMs);
@@ -204,6 +245,7 @@ class SimTransport implements Transport {
   }
 
   broadcast(frame: Uint8Array): void {
+    assert(frame.length <= FRAME_BYTES_MAX, "a frame is at most FRAME_BYTES_MAX");
     if (!this.#endpoint.isClosed) this.#network.broadcast(this.#endpoint, frame.slice());
   }
 

@@ -29,7 +29,7 @@ describe("SimCheckpointStore", () => {
     const life = world.boot(0);
     const pages = Array.from({ length: 100 }, (_, id) => pageOf(0, id, 1));
     void save(shared.connect(life), true, pages, setOf(1));
-    await world.world.run(5);
+    await world.world.run(3.5);
     life.kill();
     await world.world.run(60_000);
     const kept = shared.pages(0).length;

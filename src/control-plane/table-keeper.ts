@@ -151,7 +151,7 @@ export class TableKeeper {
   async #compareAndSet(change: FirstTableChange, deadlineMs: number): Promise<TableVersion> {
     const { clock, random, timers } = this.#options;
     const nonce = [random.uint32(), random.uint32(), random.uint32()].join("-");
-    const task = { nonce, isUnknown: false, isFresh: false };
+    const task = { nonce, isUnknown: false, isFresh: false, reason: "" };
     for (let tries = 0; ; tries++) {
       const done = await this.#tryOnce(change, task);
       if (done !== null) return done;
@@ -161,11 +161,13 @@ export class TableKeeper {
       // The first conflict is the common one, and the newest table is known by now.
       if (tries > 0 || !task.isFresh) await pause(timers, delayMs);
     }
-    if (task.isUnknown)
-      throw new CatchallError("outcome_unknown", "The control table may be changed");
+    const why = task.reason === "" ? "" : `: ${task.reason}`;
+    if (task.isUnknown) {
+      throw new CatchallError("outcome_unknown", `The control table may be changed${why}`);
+    }
     throw new CatchallError(
       "control_unavailable",
-      "The control table could not be changed in time",
+      `The control table could not be changed in time${why}`,
     );
   }
 
@@ -196,7 +198,10 @@ export class TableKeeper {
       this.#adopt(version);
       return version;
     }
-    if (outcome.kind === "unknown") task.isUnknown = true;
+    if (outcome.kind === "unknown") {
+      task.isUnknown = true;
+      task.reason = outcome.reason;
+    }
     task.isFresh = false;
     const isRead = await this.#look(task);
     return isRead && this.#version?.table.changeNonce === task.nonce ? this.#version : null;
@@ -278,6 +283,8 @@ interface ChangeTask {
   readonly nonce: string;
   /** A write may be in. */
   isUnknown: boolean;
+  /** Why the last such write is unknown; empty when there was none. */
+  reason: string;
   /** `#version` was read after the last write. */
   isFresh: boolean;
 }

@@ -21,6 +21,7 @@ const VERSION_MIN: readonly number[] = [2, 14, 4];
 const PAYLOAD_BYTES_MIN: number = 1024 * 1024;
 const MONITOR_PORT_DEFAULT = 8222;
 const MONITOR_TIMEOUT_MS = 1000;
+const INFO_TIMEOUT_MS = 1000;
 const MONITOR_REPLY_BYTES_MAX: number = 4 * 1024 * 1024;
 
 /** `interval`: acknowledged first, synced later; a power cut loses what was acknowledged. */
@@ -45,7 +46,10 @@ export interface ServerCheckOptions {
   readonly monitorUrls: readonly string[] | null;
 }
 
-/** Never rejects for what it finds; errors: CatchallError `log_unavailable` when there is no connection. */
+/**
+ * Never rejects for what it finds; errors: CatchallError `log_unavailable` when there is no connection, or no answer
+ * over it (a frozen server, a login that may not receive replies).
+ */
 export async function checkServers(
   requests: NatsRequests,
   options: ServerCheckOptions,
@@ -113,11 +117,14 @@ function streamProblems(stream: string, config: JsonObject, replicas: number): r
   return problems;
 }
 
+/** Errors: no answer, with the reason: that says nothing about JetStream. */
 async function isJetStreamOn(api: JetStreamApi): Promise<boolean> {
   try {
     return (await api.call("INFO")).kind === "ok";
-  } catch {
-    return false;
+  } catch (error) {
+    const outcome = await api.requests.request("$JS.API.INFO", new Uint8Array(), INFO_TIMEOUT_MS);
+    if (outcome.kind === "noResponder") return false;
+    throw error;
   }
 }
 

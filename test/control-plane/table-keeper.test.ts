@@ -113,7 +113,10 @@ describe("TableKeeper", () => {
       store.isAway = true;
     };
     store.faults.push({ key: /table/, fault: "written" });
-    await assert.rejects(finish(keeper.change(join("x")), 20_000), { code: "outcome_unknown" });
+    await assert.rejects(finish(keeper.change(join("x")), 20_000), {
+      code: "outcome_unknown",
+      message: /^The control table may be changed: .+/,
+    });
   });
 
   it("says that nothing was changed when the store was never there", async () => {

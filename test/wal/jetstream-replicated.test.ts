@@ -30,11 +30,16 @@ let servers: readonly TestNatsServer[];
 let clusters = 0;
 const connections: NatsRequests[] = [];
 
+async function hasJetStream(requests: NatsRequests): Promise<boolean> {
+  const report = await checkServers(requests, { monitorUrls: [] }).catch(() => null);
+  return report?.hasJetStream === true;
+}
+
 before(async () => {
   servers = await startNatsCluster(3);
   const requests = await connect();
   const limitMs = performance.now() + 30_000;
-  while (!(await checkServers(requests, { monitorUrls: [] })).hasJetStream) {
+  while (!(await hasJetStream(requests))) {
     assert.ok(performance.now() < limitMs, "the servers elected no leader");
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

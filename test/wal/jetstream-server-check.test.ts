@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { connectNats } from "../../src/transport/nats-connection.ts";
 import { checkServers, checkStream } from "../../src/wal/jetstream-server-check.ts";
-import { TestNatsServer } from "../support/nats-server.ts";
+import { NO_LOGIN, TestNatsServer } from "../support/nats-server.ts";
 
 let server: TestNatsServer;
 
@@ -52,6 +53,21 @@ describe("checkServers", () => {
     assert.equal(report.logSync, "unknown");
     await requests.close();
     await bare.dispose();
+  });
+
+  it("says of a login that may not receive replies what it lacks, not that JetStream is off", async () => {
+    const permissions = '{ publish: ">", subscribe: "catchall.>" }';
+    const strict = await TestNatsServer.start({
+      extra: `authorization { users = [{ user: a, password: b, permissions: ${permissions} }] }`,
+    });
+    const login = { ...NO_LOGIN, natsUser: "a", natsPassword: "b" };
+    const requests = await connectNats({ ...login, natsUrl: strict.url }, "strict");
+    await assert.rejects(checkServers(requests, { monitorUrls: [strict.monitorUrl] }), {
+      code: "log_unavailable",
+      message: /NATS does not permit receiving replies: .*Subscription to "_INBOX_strict/,
+    });
+    await requests.close();
+    await strict.dispose();
   });
 
   it("lists the promises that a stream breaks", async () => {

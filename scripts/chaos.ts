@@ -8,8 +8,9 @@
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { runChaos } from "./chaos/chaos-run.ts";
+import { runDroppedAcks } from "./chaos/dropped-acks.ts";
 import { FAULT_KINDS, type FaultKind } from "./chaos/fault-plan.ts";
-import { linesOfReport } from "./chaos/report.ts";
+import { linesOfDroppedAcks, linesOfReport } from "./chaos/report.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -24,8 +25,20 @@ async function main(): Promise<number> {
       "lease-ttl-ms": { type: "string", default: "2000" },
       /** Comma-separated; default: all. */
       kinds: { type: "string" },
+      /** Instead of all that: every k-th acknowledgement of a script of so many operations gets lost. */
+      "dropped-acks": { type: "string" },
     },
   });
+  const onLine = (line: string): void => {
+    process.stdout.write(`${line}\n`);
+  };
+  const leaseTtlMs = Number(values["lease-ttl-ms"]);
+  if (values["dropped-acks"] !== undefined) {
+    const operations = Number(values["dropped-acks"]);
+    const report = await runDroppedAcks({ operations, leaseTtlMs, onLine });
+    for (const line of linesOfDroppedAcks(report)) onLine(line);
+    return report.violations.length === 0 ? 0 : 1;
+  }
   const kinds = values.kinds?.split(",").map(kindOf);
   const report = await runChaos({
     seed: Number(values.seed),
@@ -33,11 +46,11 @@ async function main(): Promise<number> {
     roundMs: Number(values["round-seconds"]) * 1000,
     nodes: Number(values.nodes),
     rate: Number(values.rate),
-    leaseTtlMs: Number(values["lease-ttl-ms"]),
+    leaseTtlMs,
     ...(kinds === undefined ? {} : { kinds }),
-    onLine: (line) => process.stdout.write(`${line}\n`),
+    onLine,
   });
-  for (const line of linesOfReport(report)) process.stdout.write(`${line}\n`);
+  for (const line of linesOfReport(report)) onLine(line);
   return report.violations.length === 0 ? 0 : 1;
 }
 

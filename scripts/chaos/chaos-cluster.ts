@@ -9,12 +9,16 @@ import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { NodeClock } from "../../src/runtime/node-clock.ts";
+import { NodeRandom } from "../../src/runtime/node-random.ts";
+import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
 import { TestMongod } from "../../test/support/mongod.ts";
 import { TestNatsServer } from "../../test/support/nats-server.ts";
 import { freePort } from "../../test/support/node-process.ts";
 import { FaultyLink, type LinkFilter } from "./faulty-link.ts";
 import { NodeChild } from "./node-child.ts";
 
+const CLUSTER_NAME = "chaos";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const STOP_LIMIT_MS = 40_000;
 const RESTART_AFTER_EXIT_MS = 300;
@@ -105,6 +109,7 @@ export class ChaosCluster {
       ...["--nats-url", `nats://127.0.0.1:${node.nats.port}`],
       ...["--nats-monitor-url", this.nats.monitorUrl],
       ...["--mongo-url", `mongodb://127.0.0.1:${node.mongo.port}/?directConnection=true`],
+      ...["--cluster-name", CLUSTER_NAME],
       ...["--lease-ttl", `${leaseTtlMs}ms`, "--expect-nodes", String(nodes.length)],
       ...["--checkpoint-interval", "1s", "--log-level", "info", ...flags],
     ];
@@ -168,6 +173,20 @@ export class ChaosCluster {
       if (answer !== null) return answer as ClusterView;
     }
     return null;
+  }
+
+  /** Reads what is stored, past the links. */
+  async readLogs<T>(work: (log: JetStreamNodeLog) => Promise<T>): Promise<T> {
+    const requests = await this.nats.connect("chaos-audit");
+    try {
+      const log = await JetStreamNodeLog.open(requests, {
+        ...{ clusterName: CLUSTER_NAME, replicas: 1, logBytesMax: null },
+        ...{ clock: new NodeClock(), random: new NodeRandom() },
+      });
+      return await work(log);
+    } finally {
+      await requests.close();
+    }
   }
 
   /** `isKept`: the folder with logs and history stays. */

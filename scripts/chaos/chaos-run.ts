@@ -17,8 +17,9 @@ import {
 } from "./checkers.ts";
 import { AckLosses, FaultDriver, type FaultFigures } from "./fault-driver.ts";
 import { type FaultKind, planFaults } from "./fault-plan.ts";
-import { History, type Read } from "./history.ts";
+import { type EventType, History, type Read } from "./history.ts";
 import { ChaosClient } from "./http-client.ts";
+import { checkAudit, LogAudit } from "./log-audit.ts";
 import { Workload } from "./workload.ts";
 
 export interface ChaosOptions {
@@ -49,6 +50,7 @@ export interface ChaosReport {
   readonly reads: number;
   readonly domains: number;
   readonly exactDomains: number;
+  readonly auditedDomains: number;
   readonly told: Readonly<Record<string, number>>;
   readonly exits: Readonly<Record<string, number>>;
   readonly healMsMax: number;
@@ -83,7 +85,16 @@ class ChaosRun {
   readonly #settled: Map<string, Settled> = new Map();
   readonly #told: Map<string, number> = new Map();
   readonly #exits: Map<string, number> = new Map();
-  readonly #totals = { acked: 0, refused: 0, unknown: 0, reads: 0, domains: 0, exactDomains: 0 };
+  readonly #audit = new LogAudit();
+  readonly #totals = {
+    acked: 0,
+    refused: 0,
+    unknown: 0,
+    reads: 0,
+    domains: 0,
+    exactDomains: 0,
+    auditedDomains: 0,
+  };
   readonly #startMs: number = performance.now();
   #healMsMax = 0;
   #rounds = 0;
@@ -132,6 +143,8 @@ class ChaosRun {
       flags: [
         ...["--delivered-threshold", String(DELIVERED_THRESHOLD), "--partitions", "32"],
         ...["--idempotency-window", "2h", "--shutdown-timeout", "20s"],
+        // The audit reads the logs from their beginning.
+        ...["--log-retention", "8000h"],
         ...(seed % 2 === 0 ? ["--auto-rebalance"] : []),
       ],
       filters: (node) => ({
@@ -177,6 +190,7 @@ class ChaosRun {
     await working;
     await workload.settleAll();
     await this.#judge(workload, history);
+    await this.#auditLogs(cluster, history);
     for (const client of clients.values()) client.close();
     for (const [told, times] of workload.told) {
       this.#told.set(told, (this.#told.get(told) ?? 0) + times);
@@ -228,6 +242,21 @@ class ChaosRun {
         this.#settled.set(domain.domain, { counts: countsOf(last), isExact: exact });
       }
     }
+  }
+
+  /** Holds the logs of this round against what its clients did and what the nodes answer. */
+  async #auditLogs(cluster: ChaosCluster, history: History): Promise<void> {
+    const final = new Map<string, Readonly<Record<EventType, number>>>();
+    for (const { domain, reads } of history.domains) {
+      const counts = reads.at(-1)?.counts;
+      if (counts !== null && counts !== undefined) final.set(domain, counts);
+    }
+    const stored = await cluster.readLogs((log) => this.#audit.collect(log));
+    const mayComeLate = (domain: string): boolean => this.#settled.get(domain)?.isExact === false;
+    for (const violation of checkAudit(history.domains, stored, { final, mayComeLate })) {
+      this.#found(violation, history);
+    }
+    this.#totals.auditedDomains += stored.size;
   }
 
   /** Nothing but checkpoints and logs is left, and every node must say the same as before. */

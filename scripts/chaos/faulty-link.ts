@@ -203,8 +203,8 @@ class Pair {
   reset(): void {
     if (this.#isOver) return;
     const { client, server } = this.#options;
-    client.resetAndDestroy();
-    server.resetAndDestroy();
+    breakSocket(client);
+    breakSocket(server);
     this.#end();
   }
 
@@ -224,6 +224,15 @@ interface LaneOptions {
   readonly filter: LinkFilter | null;
   readonly onSent: (bytes: number) => void;
   readonly reset: () => void;
+}
+
+/**
+ * The other side sees a broken connection. Node.js can't reset a socket whose end was sent: it leaves it open for ever
+ * (the handle refuses, and is forgotten).
+ */
+function breakSocket(socket: Socket): void {
+  if (socket.connecting || socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Null bytes: the end of the direction. */

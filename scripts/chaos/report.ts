@@ -1,6 +1,7 @@
 /** What a chaos run says in the end, line by line. */
 
-import type { ChaosReport } from "./chaos-run.ts";
+import type { ChaosReport, FoundViolation } from "./chaos-run.ts";
+import type { DroppedAcksReport } from "./dropped-acks.ts";
 
 const VIOLATIONS_SHOWN_MAX = 20;
 
@@ -15,19 +16,36 @@ export function linesOfReport(report: ChaosReport): readonly string[] {
       `${figures.mongoRestarts} MongoDB restarts, ${report.lostPublishAcks} publish ` +
       `acknowledgements and ${report.lostHttpAnswers} HTTP answers lost`,
     `${acked} events acknowledged, ${refused} refused, ${unknown} unknown; ${reads} reads`,
-    `${domains} domains, ${share.toFixed(2)} % of them without an unknown event and exact`,
+    `${domains} domains, ${share.toFixed(2)} % of them without an unknown event and exact; ` +
+      `${report.auditedDomains} recounted from the logs`,
     `healed within ${report.healMsMax} ms; answers: ${listOf(report.told)}`,
   ];
   if (Object.keys(report.exits).length > 0) lines.push(`exits: ${listOf(report.exits)}`);
-  for (const { rule, domain, text, excerpt } of report.violations.slice(0, VIOLATIONS_SHOWN_MAX)) {
-    lines.push(`VIOLATION ${rule} ${domain}: ${text}`, ...excerpt.map((line) => `    ${line}`));
-  }
+  lines.push(...linesOfViolations(report.violations));
   lines.push(
     report.violations.length === 0
       ? "0 violations"
       : `${report.violations.length} violations; history and logs are in ${report.folder}`,
   );
   return lines;
+}
+
+export function linesOfDroppedAcks(report: DroppedAcksReport): readonly string[] {
+  const kinds = ["http", "publish"] as const;
+  return [
+    ...kinds.map((kind) => {
+      const unknown = `${report.unknown[kind]} senders did not know the outcome`;
+      return `${kind}: ${report.cases[kind]} cases, ${report.lost[kind]} acknowledgements lost, ${unknown}`;
+    }),
+    ...linesOfViolations(report.violations),
+    `${report.operations} operations, ${report.violations.length} violations`,
+  ];
+}
+
+function linesOfViolations(violations: readonly FoundViolation[]): readonly string[] {
+  return violations.slice(0, VIOLATIONS_SHOWN_MAX).flatMap(({ rule, domain, text, excerpt }) => {
+    return [`VIOLATION ${rule} ${domain}: ${text}`, ...excerpt.map((line) => `    ${line}`)];
+  });
 }
 
 function listOf(counts: Readonly<Record<string, number>>): string {

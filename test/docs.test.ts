@@ -82,7 +82,7 @@ describe("Documents", () => {
   it("name only npm scripts that exist", () => {
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
     const unknown = documentNames().flatMap((name) =>
-      [...read(name).matchAll(/\bnpm run ([a-z:]+)/g)]
+      [...read(name).matchAll(/\bnpm run ([a-z:-]+)/g)]
         .map((match) => match[1] as string)
         .filter((script) => scripts[script] === undefined)
         .map((script) => `${name}: npm run ${script}`),

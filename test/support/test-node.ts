@@ -57,7 +57,10 @@ export class TestWorld {
   async start(settings: Partial<NodeSettings> = {}): Promise<TestNode> {
     this.incarnation++;
     const gate = new ServiceGate();
-    const control = { rule: () => DEFAULT_RULE } as unknown as OperatorControl;
+    const control = {
+      rule: () => DEFAULT_RULE,
+      readiness: () => ({ ready: true, reasons: [], checks: {}, node: "n1" }),
+    } as unknown as OperatorControl;
     const failures: string[] = [];
     const assembled = await assembleNode(
       {

@@ -137,7 +137,13 @@ class ClusterLives implements RunningNode {
     if (report.logSync !== "always") {
       logger.error({ reason: report.logSyncReason }, NOT_SYNCED);
     }
-    await this.#live({ isFirst: true });
+    try {
+      await this.#live({ isFirst: true });
+    } catch (error) {
+      // A table of another format, or a damaged one: starting again would only say so again.
+      const isTable = error instanceof CatchallError && error.code === "checkpoint_damaged";
+      throw isTable ? new CatchallError("conflict", error.message, { cause: error }) : error;
+    }
   }
 
   async handOver(timeoutMs: number): Promise<void> {

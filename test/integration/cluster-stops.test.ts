@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
+import { TABLE_KEY } from "../../src/control-plane/control-store.ts";
+import { NatsKvControlStore } from "../../src/control-plane/nats-kv-control-store.ts";
 import { assertExact, ClusterRig, LEASE_TTL_MS, pass, until } from "../support/cluster-rig.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
 import { catchallArguments, freePort } from "../support/node-process.ts";
@@ -72,6 +74,25 @@ describe("starting and stopping nodes of a cluster", { timeout: 200_000 }, () =>
       await other.dispose();
     }
     assert.equal((await rig.ask("n1", "GET", "/readyz")).status, 200);
+  });
+
+  it("refuses a control table of another format with one sentence, and leaves it as it is", async () => {
+    const other = await TestNatsServer.start();
+    const requests = await other.connect();
+    const store = await NatsKvControlStore.open(requests, { clusterName: "newer", replicas: 1 });
+    const value = new TextEncoder().encode('{"formatVersion":7}');
+    try {
+      const { kind } = await store.put(TABLE_KEY, value, 0);
+      assert.equal(kind, "committed");
+      const { url, monitorUrl } = other;
+      const newer = await serveToTheEnd(url, monitorUrl, rig.mongod.url, "newer");
+      assert.equal(newer.code, 78, newer.output);
+      assert.match(newer.output, /^The control table .* it is of format 7, this node knows 1$/m);
+      assert.equal((await store.read(TABLE_KEY))?.revision, 1);
+    } finally {
+      await requests.close();
+      await other.dispose();
+    }
   });
 
   it("stops in bounded time while MongoDB is away, and nothing is lost", async (t) => {
@@ -163,6 +184,7 @@ async function serveToTheEnd(
   natsUrl: string,
   monitorUrl: string,
   mongoUrl: string,
+  clusterName = "catchall",
 ): Promise<{ readonly code: unknown; readonly output: string }> {
   const servers = [
     "--nats-url",
@@ -173,6 +195,7 @@ async function serveToTheEnd(
     mongoUrl,
   ];
   const flags = ["--port", String(await freePort()), "--node-id", "wrong", "--expect-nodes", "1"];
+  flags.push("--cluster-name", clusterName);
   const argv = [...catchallArguments(), ...flags, ...servers];
   return await new Promise((resolve) => {
     execFile(process.execPath, argv, { timeout: LIMIT_MS }, (error, stdout, stderr) => {

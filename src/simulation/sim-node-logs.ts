@@ -27,6 +27,11 @@ const READ_CHUNK = 128;
 const SEAL_TRIES = 50;
 const CREATE_TRIES = 6;
 
+/** What the server adds to an entry. */
+const MESSAGE_BYTES = 150;
+
+type Stored = "stored" | "conflict" | "full";
+
 /** Who made a log; its repeated call finds its own. */
 type Creator = symbol;
 
@@ -53,6 +58,8 @@ interface LogSlice {
 export class SimNodeLogs {
   readonly service: SimService;
   readonly world: SimWorld;
+  /** Bytes that one log may occupy. */
+  logBytesMax: number = Number.POSITIVE_INFINITY;
   readonly #logs: Map<number, StoredLog> = new Map();
   readonly #history: Required<StoreHistory>;
   readonly #random: SimRandom;
@@ -115,17 +122,14 @@ export class SimNodeLogs {
   }
 
   /** `conflict` unless the expectation holds; null when there is no such log, which looks like a lost leader. */
-  store(
-    incarnation: number,
-    bytes: Uint8Array,
-    expectedLast: number,
-  ): "stored" | "conflict" | null {
+  store(incarnation: number, bytes: Uint8Array, expectedLast: number): Stored | null {
     const log = this.#logs.get(incarnation);
     if (log === undefined) return null;
     if (log.entries.length !== expectedLast) {
       this.world.trace("log conflict", incarnation, expectedLast, log.entries.length);
       return "conflict";
     }
+    if (this.#isFull(log, bytes.length + MESSAGE_BYTES)) return "full";
     const { kind, sequence } = readEntryHeader(bytes);
     if (log.isSealed) this.world.fail("I10", `Log ${incarnation} took ${sequence} after its SEAL`);
     log.entries.push(bytes);
@@ -133,6 +137,10 @@ export class SimNodeLogs {
     this.world.trace("log store", incarnation, sequence, readCrc(bytes));
     this.#history.entryStored(incarnation, log.entries.length, bytes);
     return "stored";
+  }
+
+  #isFull(log: StoredLog, moreBytes: number): boolean {
+    return Number.isFinite(this.logBytesMax) && sizeOf(log) + moreBytes > this.logBytesMax;
   }
 
   /** The SEAL entry that would follow the last one, for a log that is not sealed; `wallMs` is the sealer's time. */
@@ -200,6 +208,8 @@ class SimNodeLog implements NodeLog {
   readonly #life: SimLife;
   #own: number | null = null;
   #isAppending = false;
+  /** Expectation of the last append whose outcome is unknown: its bytes may still arrive. */
+  #doubtful: number | null = null;
 
   constructor(logs: SimNodeLogs, life: SimLife) {
     this.#logs = logs;
@@ -233,8 +243,17 @@ class SimNodeLog implements NodeLog {
     const answer = await this.#store(own, bytes.slice(), expectedLast);
     this.#isAppending = false;
     this.#logs.world.trace("log append", own, expectedLast + 1, answer === null ? 0 : 1);
-    if (answer === null) return { kind: "unknown", reason: "no acknowledgement" };
-    if (answer === "stored") return { kind: "committed" };
+    if (answer === "full" && this.#doubtful !== expectedLast) {
+      return { kind: "notApplied", code: "log_full", reason: "the log is full" };
+    }
+    if (answer === null || answer === "full") {
+      this.#doubtful = expectedLast;
+      return { kind: "unknown", reason: "no acknowledgement" };
+    }
+    if (answer === "stored") {
+      this.#doubtful = null;
+      return { kind: "committed" };
+    }
     return { kind: "conflict", reason: "the last sequence is another one" };
   }
 
@@ -276,7 +295,7 @@ class SimNodeLog implements NodeLog {
       if (seen.entry === null) return seen.last;
       const stored = await this.#store(incarnation, seen.entry, seen.last);
       if (stored === "stored") return seen.last + 1;
-      if (stored === null) break;
+      if (stored !== "conflict") break;
     }
     throw new CatchallError("log_unavailable", `Log ${incarnation} could not be sealed now`);
   }
@@ -310,9 +329,9 @@ class SimNodeLog implements NodeLog {
     incarnation: number,
     bytes: Uint8Array,
     expectedLast: number,
-  ): Promise<"stored" | "conflict" | null> {
+  ): Promise<Stored | null> {
     const { service } = this.#logs;
-    const answer: Answer<"stored" | "conflict" | "lost" | null> = await service.call(
+    const answer: Answer<Stored | "lost" | null> = await service.call(
       this.#life,
       CALL_TIMEOUT_MS,
       () => {
@@ -333,6 +352,12 @@ class SimNodeLog implements NodeLog {
     if (answer !== null) return answer.value;
     throw new CatchallError("log_unavailable", `The log store did not answer to "${what}"`);
   }
+}
+
+function sizeOf({ entries }: StoredLog): number {
+  let bytes = 0;
+  for (const entry of entries) if (entry !== null) bytes += entry.length + MESSAGE_BYTES;
+  return bytes;
 }
 
 function readCrc(entry: Uint8Array): number {

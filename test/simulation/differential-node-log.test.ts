@@ -225,12 +225,12 @@ after(async () => {
   await server?.dispose();
 });
 
-async function real(): Promise<ScriptWorld<Operation>> {
+async function real(logBytesMax: number | null = null): Promise<ScriptWorld<Operation>> {
   clusters += 1;
   const clusterName = `test-${clusters}`;
   const clock = new NodeClock();
   const random = new NodeRandom();
-  const options = { clusterName, replicas: 1, logBytesMax: null, clock, random };
+  const options = { clusterName, replicas: 1, logBytesMax, clock, random };
   const open = (): Promise<NodeLog> => JetStreamNodeLog.open(requests, options);
   return new NodeLogScript({
     open,
@@ -247,9 +247,10 @@ async function real(): Promise<ScriptWorld<Operation>> {
   });
 }
 
-async function simulated(): Promise<ScriptWorld<Operation>> {
+async function simulated(logBytesMax: number | null = null): Promise<ScriptWorld<Operation>> {
   const world = new TestWorld();
   const logs = new SimNodeLogs(world.world, NO_SERVICE_FAULTS, historyOf([]));
+  if (logBytesMax !== null) logs.logBytesMax = logBytesMax;
   let lives = 0;
   return new NodeLogScript({
     open: async () => logs.connect(world.boot(lives++)),
@@ -262,9 +263,18 @@ async function simulated(): Promise<ScriptWorld<Operation>> {
   });
 }
 
+/** Three of these fit into a log of LARGE_LOG_BYTES, with room for a SEAL. */
+function drawLarge(random: SimRandom): Operation {
+  const operation = draw(random);
+  return operation.kind === "append" ? { ...operation, bodyBytes: 30_000 } : operation;
+}
+
+const LARGE_LOG_BYTES = 100_000;
+const UNLIMITED = { simulated: () => simulated(), real: () => real() };
+
 describe("SimNodeLogs against JetStream", () => {
   it("has the outcomes of a real server", async () => {
-    await compareScripts({ port: "node log", draw, simulated, real }, [
+    await compareScripts({ port: "node log", draw, ...UNLIMITED }, [
       "create: created",
       "create: !conflict",
       "append: committed",
@@ -278,8 +288,18 @@ describe("SimNodeLogs against JetStream", () => {
     ]);
   });
 
+  it("has them when a log is full", async () => {
+    const port = "full node log";
+    const worlds = {
+      simulated: () => simulated(LARGE_LOG_BYTES),
+      real: () => real(LARGE_LOG_BYTES),
+    };
+    const kinds = ["append: notApplied", "append: committed"];
+    await compareScripts({ port, draw: drawLarge, ...worlds, isRare: true }, kinds);
+  });
+
   it("has them through a kill and a restart of the server", async () => {
     const kinds = ["append: unknown", "append: committed", "away: away", "back: back"];
-    await compareScripts({ port: "node log", draw, simulated, real, hasOutage: true }, kinds);
+    await compareScripts({ port: "node log", draw, ...UNLIMITED, hasOutage: true }, kinds);
   });
 });

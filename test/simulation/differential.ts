@@ -14,8 +14,8 @@ import type { TestNatsServer } from "../support/nats-server.ts";
 
 const SCRIPTS_DEFAULT = 40;
 const SCRIPT_OPERATIONS = 30;
-/** Of the scripts in which the server is killed and started again. */
-const OUTAGE_SCRIPTS_DEFAULT = 3;
+/** Of those in which the server is killed and started again, and of others that take long. */
+const FEW_SCRIPTS_DEFAULT = 3;
 
 /** One of the two worlds; `run` answers the outcome as a line. */
 export interface ScriptWorld<Op> {
@@ -32,16 +32,19 @@ export interface Comparison<Op> {
   readonly real: () => Promise<ScriptWorld<Op>>;
   /** Each script has one outage of the server. */
   readonly hasOutage?: boolean;
+  /** Fewer scripts. */
+  readonly isRare?: boolean;
 }
 
 interface Outage {
   readonly kind: "away" | "back";
 }
 
-function scriptSeeds(hasOutage: boolean): readonly number[] {
+function scriptSeeds<Op>({ hasOutage, isRare }: Comparison<Op>): readonly number[] {
   const wanted = process.env["CATCHALL_DIFFERENTIAL_SCRIPTS"];
   const all = wanted === undefined ? SCRIPTS_DEFAULT : Number(wanted);
-  const count = hasOutage ? Math.max(OUTAGE_SCRIPTS_DEFAULT, Math.round(all / 20)) : all;
+  const few = Math.max(FEW_SCRIPTS_DEFAULT, Math.round(all / 20));
+  const count = hasOutage === true || isRare === true ? few : all;
   const first = Number(process.env["CATCHALL_DIFFERENTIAL_SEED"] ?? 1);
   return Array.from({ length: count }, (_, i) => first + i);
 }
@@ -77,7 +80,7 @@ export async function compareScripts<Op>(
 ): Promise<void> {
   const seen = new Map<string, number>();
   const failures: unknown[] = [];
-  for (const seed of scriptSeeds(comparison.hasOutage === true)) {
+  for (const seed of scriptSeeds(comparison)) {
     await compareScript(comparison, seed, seen).catch((error: unknown) => failures.push(error));
   }
   if (failures.length > 0) {

@@ -147,14 +147,17 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     at: time,
   }),
   MissedChanges: object({ lastEventId: text, detail: text }),
-  Rule: object(
-    {
-      deliveredThreshold: { type: "integer", minimum: 0, maximum: 1_000_000_000 },
-      bouncedThreshold: { type: "integer", minimum: 1, maximum: 1_000_000_000 },
-      maxBounceRatio: { type: ["number", "null"], minimum: 0, maximum: 1 },
-    },
-    ["maxBounceRatio"],
-  ),
+  Rule: {
+    ...object(
+      {
+        deliveredThreshold: { type: "integer", minimum: 0, maximum: 1_000_000_000 },
+        bouncedThreshold: { type: "integer", minimum: 1, maximum: 1_000_000_000 },
+        maxBounceRatio: { type: ["number", "null"], minimum: 0, maximum: 1 },
+      },
+      ["maxBounceRatio"],
+    ),
+    additionalProperties: false,
+  },
   RuleReport: object({
     rule: ref("Rule"),
     transitions: list(object({ from: status, to: status, count })),

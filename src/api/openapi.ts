@@ -17,6 +17,9 @@ const TAGS: readonly Json[] = [
   { name: "node", description: "This node itself" },
 ];
 
+/** Ids of nodes and rebalances. */
+const ID_SCHEMA: Json = { type: "string", maxLength: 255, pattern: "^[\\x21-\\x7e]+$" };
+
 const PROBLEM_TEXTS: Readonly<Record<number, string>> = {
   400: "Bad input, or a malformed request; nothing was counted",
   401: "A valid token is needed",
@@ -86,7 +89,7 @@ function pathParameters(pattern: string): readonly Json[] {
     name,
     in: "path",
     required: true,
-    schema: { type: "string", ...(name === "domain" ? { examples: ["example.com"] } : {}) },
+    schema: name === "domain" ? { type: "string", examples: ["example.com"] } : ID_SCHEMA,
   }));
 }
 

@@ -9,8 +9,8 @@ import type { ServiceFaults } from "../../src/simulation/sim-service.ts";
 
 const FAULTS_MS = 40_000;
 const HEAL_MS = 120_000;
-/** Twice as often: what moves partitions, and what leases are measured against. */
-const OFTEN = ["rebalance", "leave", "drain", "lag"] as const;
+/** More often: what moves partitions, and what leases and fences are measured against. */
+const OFTEN = ["rebalance", "leave", "drain", "lag", "ambush", "ambush"] as const;
 
 export function densePlan(seed: number): PlanOptions {
   const options = { faultsMs: FAULTS_MS, healMs: HEAL_MS };

@@ -8,6 +8,7 @@ import type { FaultFamily, FaultPlan } from "./fault-plan.ts";
 import type { SimChanges } from "./sim-changes.ts";
 import type { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import type { SimControlStore } from "./sim-control-store.ts";
+import type { SimMachine } from "./sim-life.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { SimNodeLogs } from "./sim-node-logs.ts";
 import type { SimRandom } from "./sim-random.ts";
@@ -29,6 +30,11 @@ export interface SimCluster {
 
 /** Leaps further than this are an operator's mistake that entry times are bounded against; rarer. */
 const WALL_JUMP_MAX_MS = 30_000;
+
+/** What finding a dead member and sealing its log may take beyond the lease. */
+const SEALING_MAX_MS = 3000;
+/** By which a machine's watches come back after the machine. */
+const ECHO_MAX_MS = 2000;
 
 export class FaultDriver {
   readonly #cluster: SimCluster;
@@ -136,11 +142,10 @@ export class FaultDriver {
         node.kill();
         return this.#after(this.#random.chance(0.5) ? 100 : this.#durationMs(), () => node.boot());
       case "pause":
-        machine.pause();
-        return this.#after(this.#durationMs(), () => machine.resume());
       case "suspend":
-        machine.suspend();
-        return this.#after(this.#durationMs(), () => machine.resume());
+        return this.#freeze(family, machine, this.#durationMs());
+      case "ambush":
+        return this.#ambush(node);
       case "wallJump":
         return machine.jumpWall(this.#random.between(-1, 1) * this.#jumpMaxMs());
       case "cut":
@@ -157,6 +162,27 @@ export class FaultDriver {
       default:
         this.#operate(family, node);
     }
+  }
+
+  /** Connections that were silent for so long speak again late: what it missed may come well after what it says. */
+  #freeze(how: "pause" | "suspend", machine: SimMachine, durationMs: number): void {
+    machine[how]();
+    if (how === "suspend" && this.#random.chance(0.5)) {
+      const echoMs = this.#random.between(0, ECHO_MAX_MS);
+      this.#cluster.control.silenceWatches(machine.index, durationMs + echoMs);
+    }
+    this.#after(durationMs, () => machine.resume());
+  }
+
+  /** Freezes with its next append under way, mostly until others have sealed its log. */
+  #ambush({ machine }: SimNode): void {
+    const random = this.#random;
+    const durationMs = random.between(1.5, 4) * this.#cluster.plan.leaseTtlMs;
+    const sealingMs = random.between(0, SEALING_MAX_MS);
+    const freeze = random.chance(0.7) ? "suspend" : "pause";
+    this.#cluster.logs.ambush(machine.index, () => {
+      if (!this.#isHealed) this.#freeze(freeze, machine, durationMs + sealingMs);
+    });
   }
 
   #jumpMaxMs(): number {

@@ -24,6 +24,7 @@ export const FAULT_FAMILIES = [
   "watchSilence",
   "leaderLoss",
   "lag",
+  "ambush",
   "rebalance",
   "drain",
   "leave",
@@ -94,7 +95,9 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
   const nodesMax = nodes + random.below(3);
   const isQuiet = random.chance(0.2);
   const lags = new SimRandom(seed, "plan/lags");
-  const drawn = FAULT_FAMILIES.filter((name) => (name === "lag" ? lags : random).chance(0.5));
+  const ambushes = new SimRandom(seed, "plan/ambushes");
+  const streams: Partial<Record<FaultFamily, SimRandom>> = { lag: lags, ambush: ambushes };
+  const drawn = FAULT_FAMILIES.filter((name) => (streams[name] ?? random).chance(0.5));
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);
   const { faultsMs, calmMs = 0, healMs } = options;

@@ -63,6 +63,8 @@ export class SimNodeLogs {
   readonly #logs: Map<number, StoredLog> = new Map();
   readonly #history: Required<StoreHistory>;
   readonly #random: SimRandom;
+  /** By machine: what befalls it when it sends its next append. */
+  readonly #ambushes: Map<number, () => void> = new Map();
 
   constructor(world: SimWorld, faults: ServiceFaults, history: Required<StoreHistory>) {
     this.world = world;
@@ -79,6 +81,20 @@ export class SimNodeLogs {
   heal(): void {
     this.service.heal();
     for (const log of this.#logs.values()) log.leaderlessUntilMs = 0;
+    this.#ambushes.clear();
+  }
+
+  /** `strike` is called once, just after the machine has sent its next append. */
+  ambush(machine: number, strike: () => void): void {
+    this.#ambushes.set(machine, strike);
+  }
+
+  /** An append was sent. */
+  sent(machine: number): void {
+    const strike = this.#ambushes.get(machine);
+    if (strike === undefined) return;
+    this.#ambushes.delete(machine);
+    strike();
   }
 
   /** Incarnations that have a log, ascending. */
@@ -240,7 +256,9 @@ class SimNodeLog implements NodeLog {
     if (own === null) return { kind: "fenced", reason: "this process has no log" };
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
     this.#isAppending = true;
-    const answer = await this.#store(own, bytes.slice(), expectedLast);
+    const asked = this.#store(own, bytes.slice(), expectedLast);
+    this.#logs.sent(this.#life.machine.index);
+    const answer = await asked;
     this.#isAppending = false;
     this.#logs.world.trace("log append", own, expectedLast + 1, answer === null ? 0 : 1);
     if (answer === "full" && this.#doubtful !== expectedLast) {

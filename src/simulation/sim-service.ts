@@ -41,6 +41,8 @@ interface Call<T> {
   readonly startedMs: number;
 }
 
+/** Share of the requests under way from a machine that freezes that have not left it yet. */
+const HELD_IN_MACHINE = 0.7;
 /** Later than this after the caller's timeout nothing arrives. */
 const LATE_MAX_MS = 20_000;
 /** Share of what was sent to a store that stood still and that it finds when it goes on. */
@@ -124,8 +126,24 @@ export class SimService {
       const lateMs = random.between(0, timeoutMs + LATE_MAX_MS);
       world.after(lateMs, () => this.#arrive(effect), true);
     } else {
-      world.after(this.delayMs(), () => this.#serve(call), true);
+      world.after(this.delayMs(), () => this.#carry(call), true);
     }
+  }
+
+  /** What a machine that froze meanwhile had not sent yet leaves at its resume, before anything tells it what it missed. */
+  #carry<T>(call: Call<T>): void {
+    const { world, random } = this;
+    const { life } = call;
+    const { machine } = life;
+    if (!machine.isFrozen || !random.chance(HELD_IN_MACHINE)) return this.#serve(call);
+    const { isSuspended } = machine;
+    const heldMs = world.nowMs;
+    life.run(() => {
+      // The caller's time stood still with its machine.
+      const passedMs = isSuspended ? world.nowMs - heldMs : 0;
+      const held = { ...call, startedMs: call.startedMs + passedMs };
+      world.after(random.between(0, this.faults.delayMinMs), () => this.#serve(held), true);
+    });
   }
 
   /** The request arrives in time; its answer may not. */

@@ -43,6 +43,9 @@ export class ClusterCleaner {
   readonly #options: ClusterCleanerOptions;
   /** By incarnation: since when this node has seen it ended. */
   readonly #endedSinceMs: Map<number, number> = new Map();
+  /** The table that was last looked at, and the incarnations of its rows. */
+  #observed: ControlTable | null = null;
+  #members: ReadonlySet<number> = new Set();
   /** Leases that are final and whose row is gone. */
   #orphans: readonly number[] = [];
   #lastMs: number | null = null;
@@ -53,6 +56,17 @@ export class ClusterCleaner {
 
   /** Tells what was read; every node keeps count, only one cleans. */
   observe(table: ControlTable, leases: readonly ControlRecord[]): void {
+    if (this.#observed !== table) this.#observeMembers(table);
+    this.#orphans = leases.flatMap((record) => {
+      const incarnation = incarnationOfKey(record.key);
+      if (incarnation === null || this.#members.has(incarnation)) return [];
+      if (!isForgotten(table, incarnation)) return [];
+      const { ok: lease } = parseLease(record.value, incarnation);
+      return lease !== undefined && isFinal(lease) ? [incarnation] : [];
+    });
+  }
+
+  #observeMembers(table: ControlTable): void {
     const nowMs = this.#options.clock.monotonicMs();
     const ended = new Set<number>();
     for (const { incarnation, state } of table.members) {
@@ -63,12 +77,8 @@ export class ClusterCleaner {
     for (const incarnation of [...this.#endedSinceMs.keys()]) {
       if (!ended.has(incarnation)) this.#endedSinceMs.delete(incarnation);
     }
-    this.#orphans = leases.flatMap((record) => {
-      const incarnation = incarnationOfKey(record.key);
-      if (incarnation === null || !isForgotten(table, incarnation)) return [];
-      const { ok: lease } = parseLease(record.value, incarnation);
-      return lease !== undefined && isFinal(lease) ? [incarnation] : [];
-    });
+    this.#observed = table;
+    this.#members = new Set(table.members.map(({ incarnation }) => incarnation));
   }
 
   /** Errors of the stores are reported and tried again in a later round. */

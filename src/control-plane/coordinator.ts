@@ -5,13 +5,7 @@
  * LEFT) → log sealed → table. Must never end anybody while this node's own renewals do not go through.
  */
 
-import {
-  aliveMembers,
-  type ControlTable,
-  type Member,
-  memberOf,
-  NOBODY,
-} from "../model/ownership.ts";
+import { type ControlTable, type Member, memberOf, NOBODY } from "../model/ownership.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
@@ -21,9 +15,10 @@ import { type ControlRecord, type ControlStore, leaseKey } from "./control-store
 import { FailureDetector } from "./failure-detector.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 import { encodeLease, isFinal, type LeaseRecord, parseLease } from "./lease-record.ts";
-import { isAnythingMoving, startRebalance, stepRebalances } from "./rebalance-changes.ts";
-import { planRebalance } from "./rebalance-plan.ts";
+import { calmKeyOf, isEnding, liveOf, type MemberView } from "./member-view.ts";
+import { startRebalance, stepRebalances } from "./rebalance-changes.ts";
 import { assignPartitions, dropMove, endMember } from "./table-changes.ts";
+import { TableFacts } from "./table-facts.ts";
 import type { TableKeeper } from "./table-keeper.ts";
 import { withinLimit } from "./time-limit.ts";
 
@@ -64,15 +59,6 @@ export interface CoordinatorOptions {
   readonly idempotencyWindowMs: number;
 }
 
-/** What this node has seen of one member's lease. */
-export interface MemberView {
-  readonly incarnation: number;
-  /** `unknown`: no lease yet, or one that can't be read. */
-  readonly state: "live" | "suspect" | "final" | "unknown";
-  /** Until it could be ended, as far as this node can tell; null when it can't. */
-  readonly leaseRemainingMs: number | null;
-}
-
 interface Seen {
   /** Null while there is no record, or none that can be read. */
   readonly lease: LeaseRecord | null;
@@ -95,6 +81,9 @@ export class Coordinator {
   readonly #reported: Set<string> = new Set();
   /** By "partition epoch target": since when this node sees that move. */
   #moveSince: Map<string, number> = new Map();
+  /** The table whose ended members are forgotten: only another one can have more of them. */
+  #rememberedFor: ControlTable | null = null;
+  readonly #facts: TableFacts = new TableFacts();
   #calmKey = "";
   #calmSinceMs = 0;
   #waitingSinceMs: number | null = null;
@@ -128,13 +117,14 @@ export class Coordinator {
   /** The members that are alive in the table, as this node sees them. */
   views(): MemberView[] {
     const table = this.#options.keeper.current()?.table;
-    return table === undefined ? [] : aliveMembers(table).map((member) => this.#view(member));
+    if (table === undefined) return [];
+    return this.#facts.alive(table).map((member) => this.#view(member));
   }
 
   /** True while this node is the one that acts. */
-  isActing(): boolean {
+  isActing(views: readonly MemberView[] = this.views()): boolean {
     const { lease } = this.#options;
-    const lowest = this.views().find(({ state }) => state === "live");
+    const lowest = views.find(({ state }) => state === "live");
     return lease.isValid() && lowest?.incarnation === lease.incarnation;
   }
 
@@ -173,10 +163,11 @@ export class Coordinator {
     const table = this.#options.keeper.current()?.table;
     if (table === undefined) return;
     this.#reported.delete("leases");
-    this.#trackCalm(table);
-    this.#trackDue(table);
-    if (!this.#mayAct()) return;
-    await this.#endMembers(table);
+    const views = this.views();
+    this.#trackCalm(table, views);
+    this.#trackDue(table, views);
+    if (!this.#mayAct(views)) return;
+    if (views.some(isEnding)) await this.#endMembers(table, views);
     await this.#assign();
     await this.#move();
     if (this.isActing()) await this.#cleaner.step();
@@ -186,18 +177,17 @@ export class Coordinator {
    * The lowest live incarnation acts; the next one does where something has been due for too long, since one that renews
    * its lease may still not reach the log. Two at a time do no harm: every step is a compare-and-set.
    */
-  #mayAct(): boolean {
-    if (this.isActing()) return true;
+  #mayAct(views: readonly MemberView[] = this.views()): boolean {
+    if (this.isActing(views)) return true;
     const { lease, clock } = this.#options;
-    const rank = this.#live().indexOf(lease.incarnation);
-    if (rank < 0 || !lease.isValid() || this.#dueSinceMs === null) return false;
+    if (this.#dueSinceMs === null || !lease.isValid()) return false;
+    const rank = liveOf(views).indexOf(lease.incarnation);
+    if (rank < 0) return false;
     return clock.monotonicMs() - this.#dueSinceMs >= rank * TAKEOVER_MS;
   }
 
-  #trackDue(table: ControlTable): void {
-    const isDue =
-      this.views().some(({ state }) => state === "final" || state === "suspect") ||
-      (isAnythingMoving(table) && stepRebalances(table) !== null);
+  #trackDue(table: ControlTable, views: readonly MemberView[]): void {
+    const isDue = views.some(isEnding) || this.#facts.isStepDue(table);
     if (!isDue) this.#dueSinceMs = null;
     else this.#dueSinceMs ??= this.#options.clock.monotonicMs();
   }
@@ -219,7 +209,7 @@ export class Coordinator {
     if (this.#isStopped || table === undefined) return false;
     const byKey = new Map(records.map((record) => [record.key, record]));
     const nowMs = clock.monotonicMs();
-    for (const { incarnation } of aliveMembers(table)) {
+    for (const { incarnation } of this.#facts.alive(table)) {
       const record = byKey.get(leaseKey(incarnation));
       if (incarnation === lease.incarnation && record !== undefined) lease.notice(record);
       this.#observe(incarnation, record, nowMs);
@@ -259,7 +249,9 @@ export class Coordinator {
   }
 
   #forgetEnded(table: ControlTable): void {
-    const alive = new Set(aliveMembers(table).map(({ incarnation }) => incarnation));
+    if (this.#rememberedFor === table) return;
+    this.#rememberedFor = table;
+    const alive = new Set(this.#facts.alive(table).map(({ incarnation }) => incarnation));
     this.#detector.keepOnly(alive);
     for (const map of [this.#seen, this.#sealed, this.#absent]) {
       for (const incarnation of [...map.keys()]) {
@@ -287,11 +279,11 @@ export class Coordinator {
     return { incarnation, state: seen?.lease == null ? "unknown" : "live", leaseRemainingMs };
   }
 
-  async #endMembers(table: ControlTable): Promise<void> {
-    const ending = this.views().filter(({ state }) => state === "final" || state === "suspect");
-    if (ending.length > 0 && this.#options.expectNodes > 1 && this.#isColdStart(table)) return;
+  async #endMembers(table: ControlTable, views: readonly MemberView[]): Promise<void> {
+    const ending = views.filter(isEnding);
+    if (this.#options.expectNodes > 1 && this.#isColdStart(table)) return;
     const avoid = new Set(
-      this.views().flatMap(({ state, incarnation }) => (state === "live" ? [] : [incarnation])),
+      views.flatMap(({ state, incarnation }) => (state === "live" ? [] : [incarnation])),
     );
     await Promise.all(
       ending.map(async ({ incarnation, state }) => {
@@ -391,8 +383,8 @@ export class Coordinator {
       );
     }
     const newest = keeper.current()?.table;
-    if (newest === undefined || !isAnythingMoving(newest)) return;
-    if (stepRebalances(newest) !== null) await keeper.change(stepRebalances);
+    if (newest === undefined || !this.#facts.isStepDue(newest)) return;
+    await keeper.change(stepRebalances);
   }
 
   /** When everybody has been well for a while, nothing else is on, and there is something to gain. */
@@ -402,13 +394,11 @@ export class Coordinator {
     const isAssigned = table.partitions.every(({ owner, moveTo }) => {
       return owner !== NOBODY && moveTo === NOBODY;
     });
-    return isCalm && !isBusy && isAssigned && planRebalance(table).length > 0;
+    return isCalm && !isBusy && isAssigned && !this.#facts.isBalanced(table);
   }
 
-  #trackCalm(table: ControlTable): void {
-    const states = this.views().map(({ incarnation, state }) => `${incarnation} ${state}`);
-    const draining = table.members.map(({ isDraining }) => Number(isDraining)).join("");
-    const key = `${states.join()} ${draining}`;
+  #trackCalm(table: ControlTable, views: readonly MemberView[]): void {
+    const key = calmKeyOf(table, views);
     if (key === this.#calmKey) return;
     this.#calmKey = key;
     this.#calmSinceMs = this.#options.clock.monotonicMs();
@@ -435,9 +425,7 @@ export class Coordinator {
   }
 
   #live(): number[] {
-    return this.views().flatMap(({ state, incarnation }) =>
-      state === "live" ? [incarnation] : [],
-    );
+    return liveOf(this.views());
   }
 
   /** Once until something else happens under that key: a round comes every half second. */

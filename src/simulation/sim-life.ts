@@ -179,18 +179,18 @@ export class SimLife {
     this.world.after(delayMs, () => this.run(work));
   }
 
-  /** Runs `work` in this life now, or at the resume, or never. */
-  run(work: () => void): void {
-    if (!this.#isAlive) return;
+  /** Runs `work` in this life now, or at the resume, or never. Answers what it does, IDLE when it does not run now. */
+  run(work: () => unknown): unknown {
+    if (!this.#isAlive) return IDLE;
     if (this.machine.isFrozen) {
       this.machine.postpone(() => this.run(work));
-      return;
+      return IDLE;
     }
     try {
-      work();
+      return work();
     } catch (error) {
       this.crash(error);
-    } finally {
+      return undefined;
     }
   }
 

@@ -295,7 +295,7 @@ describe("SimNodeLogs against JetStream", () => {
       real: () => real(LARGE_LOG_BYTES),
     };
     const kinds = ["append: notApplied", "append: committed"];
-    await compareScripts({ port, draw: drawLarge, ...worlds, isRare: true }, kinds);
+    await compareScripts({ port, draw: drawLarge, ...worlds, share: 0.15 }, kinds);
   });
 
   it("has them through a kill and a restart of the server", async () => {

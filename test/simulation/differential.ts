@@ -12,10 +12,9 @@ import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
 import { SimRandom } from "../../src/simulation/sim-random.ts";
 import type { TestNatsServer } from "../support/nats-server.ts";
 
-const SCRIPTS_DEFAULT = 40;
+const SCRIPTS_DEFAULT = 25;
 const SCRIPT_OPERATIONS = 30;
-/** Of those in which the server is killed and started again, and of others that take long. */
-const FEW_SCRIPTS_DEFAULT = 3;
+const OUTAGE_SHARE = 0.1;
 
 /** One of the two worlds; `run` answers the outcome as a line. */
 export interface ScriptWorld<Op> {
@@ -32,19 +31,18 @@ export interface Comparison<Op> {
   readonly real: () => Promise<ScriptWorld<Op>>;
   /** Each script has one outage of the server. */
   readonly hasOutage?: boolean;
-  /** Fewer scripts. */
-  readonly isRare?: boolean;
+  /** Of the number of scripts; 1 by default, OUTAGE_SHARE with an outage. */
+  readonly share?: number;
 }
 
 interface Outage {
   readonly kind: "away" | "back";
 }
 
-function scriptSeeds<Op>({ hasOutage, isRare }: Comparison<Op>): readonly number[] {
+function scriptSeeds<Op>({ hasOutage, share }: Comparison<Op>): readonly number[] {
   const wanted = process.env["CATCHALL_DIFFERENTIAL_SCRIPTS"];
   const all = wanted === undefined ? SCRIPTS_DEFAULT : Number(wanted);
-  const few = Math.max(FEW_SCRIPTS_DEFAULT, Math.round(all / 20));
-  const count = hasOutage === true || isRare === true ? few : all;
+  const count = Math.ceil(all * (share ?? (hasOutage === true ? OUTAGE_SHARE : 1)));
   const first = Number(process.env["CATCHALL_DIFFERENTIAL_SEED"] ?? 1);
   return Array.from({ length: count }, (_, i) => first + i);
 }

@@ -309,6 +309,23 @@ describe("CounterTable", () => {
     );
   });
 
+  it("takes little memory for few domains, and loses nothing as its first chunk grows", () => {
+    const table = new CounterTable({ partition: 0, partitions: 1, seed: [1, 2] });
+    const emptyBytes = table.bytes;
+    const sizes: number[] = [];
+    for (let i = 0; i < 40_000; i++) {
+      const entry = findOrInsert(table, `d${i}.example`);
+      table.add(entry, 0, i + 1, 1000 + i);
+      sizes.push(table.bytes - emptyBytes);
+    }
+    assert.ok((sizes[0] as number) <= 16_384, `${sizes[0]} bytes for one domain`);
+    const wrong = sizes.findIndex((_, i) => {
+      const entry = find(table, `d${i}.example`);
+      return table.delivered(entry) !== i + 1 || table.lastSeenMs(entry) !== 1000 + i;
+    });
+    assert.equal(wrong, -1);
+  });
+
   it("does not slow down for 100,000 chosen names with one hash32", () => {
     const names = collidingNames(100_000);
     const hashes = new Set(names.map((bytes) => hash32(bytes, 0, bytes.length)));

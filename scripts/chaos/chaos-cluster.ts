@@ -5,7 +5,8 @@
  * `dispose` leaves nothing behind, except the folder when asked to.
  */
 
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -34,7 +35,8 @@ export interface ChaosClusterOptions {
     readonly nats?: () => LinkFilter;
     readonly http?: () => LinkFilter;
   };
-  readonly onExit?: (node: string, how: string) => void;
+  /** A node ended by itself; `lastLine` of what it printed. It is started again. */
+  readonly onExit?: (node: string, how: string, lastLine: string) => void;
 }
 
 export interface ChaosNode {
@@ -113,11 +115,13 @@ export class ChaosCluster {
       ...["--lease-ttl", `${leaseTtlMs}ms`, "--expect-nodes", String(nodes.length)],
       ...["--checkpoint-interval", "1s", "--log-level", "info", ...flags],
     ];
+    const logFile = join(this.folder, `${node.id}.log`);
     node.child = new NodeChild({
-      ...{ args, cwd: this.folder, logFile: join(this.folder, `${node.id}.log`) },
+      ...{ args, cwd: this.folder, logFile },
       onExit: (child, how) => {
         if (child.isEnding || this.#isDisposed) return;
-        this.#options.onExit?.(node.id, how);
+        const printed = readFileSync(logFile, "utf8").trimEnd();
+        this.#options.onExit?.(node.id, how, printed.slice(printed.lastIndexOf("\n") + 1));
         setTimeout(() => this.startNode(node), RESTART_AFTER_EXIT_MS);
       },
     });
@@ -228,8 +232,6 @@ async function copyProduct(folder: string): Promise<void> {
   await cp(join(ROOT, "dist"), join(folder, "dist"), { recursive: true });
   await cp(join(ROOT, "package.json"), join(folder, "package.json"));
   await symlink(join(ROOT, "node_modules"), join(folder, "node_modules"));
-  await mkdir(join(folder, "runs"), { recursive: true });
-  await writeFile(join(folder, "README"), "One run of `npm run chaos`; see its output.\n");
 }
 
 /** Null unless it answers 200 in time. */

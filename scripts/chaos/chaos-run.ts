@@ -30,6 +30,8 @@ export interface ChaosOptions {
   readonly rate: number;
   readonly leaseTtlMs: number;
   readonly kinds?: readonly FaultKind[];
+  /** Longest time between two faults; default: a few seconds. */
+  readonly gapMaxMs?: number;
   readonly onLine: (line: string) => void;
 }
 
@@ -66,6 +68,8 @@ const WORKERS = 24;
 const DOMAINS_PER_SECOND = 40;
 const HEAL_LIMIT_MS = 60_000;
 const EXCERPT_LINES_MAX = 60;
+const EXIT_LINE_CHARS = 120;
+const GAVE_UP = "code 1";
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const run = new ChaosRun(options);
@@ -151,12 +155,18 @@ class ChaosRun {
         nats: () => new PublishAckFilter((stream) => losses.isPublishAckLost(node, stream)),
         http: () => new HttpAnswerFilter(() => losses.isHttpAnswerLost(node)),
       }),
-      onExit: (node, how) => {
-        const name = `${node} ended by itself: ${how}`;
-        this.#exits.set(name, (this.#exits.get(name) ?? 0) + 1);
-        this.#line(`  ${name}`);
-      },
+      onExit: (node, how, lastLine) => this.#ended(node, how, lastLine),
     });
+  }
+
+  /** A node may give up in order, with a sentence, and be started again; it may not crash. */
+  #ended(node: string, how: string, lastLine: string): void {
+    const name = `${how}: ${lastLine.slice(0, EXIT_LINE_CHARS)}`;
+    this.#exits.set(name, (this.#exits.get(name) ?? 0) + 1);
+    this.#line(`  ${node} ended by itself, ${name}`);
+    if (how === GAVE_UP) return;
+    const text = `${node} ended by itself, ${name}`;
+    this.#violations.push({ rule: "process", domain: "", text, excerpt: [] });
   }
 
   async #round(
@@ -165,12 +175,13 @@ class ChaosRun {
     history: History,
     durationMs: number,
   ): Promise<void> {
-    const { seed, rate, leaseTtlMs, kinds } = this.#options;
+    const { seed, rate, leaseTtlMs, kinds, gapMaxMs } = this.#options;
     const round = ++this.#rounds;
     const plan = planFaults({
       ...{ seed, round, durationMs, leaseTtlMs },
       nodes: cluster.nodes.map(({ id }) => id),
       ...(kinds === undefined ? {} : { kinds }),
+      ...(gapMaxMs === undefined ? {} : { gapMaxMs }),
     });
     this.#line(`round ${round}: ${plan.length} faults planned`);
     const clients = clientsOf(cluster);

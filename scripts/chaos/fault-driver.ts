@@ -182,11 +182,13 @@ export class FaultDriver {
   }
 
   async #stop(node: ChaosNode, downMs: number): Promise<void> {
-    const wasRunning = node.child?.isRunning === true;
+    const { child } = node;
     const isOrderly = await this.#options.cluster.stopNode(node);
     if (isOrderly) this.figures.orderlyStops++;
-    else if (wasRunning) {
-      this.#options.onEvent(`stop of ${node.id} ended with code ${node.child?.exitCode}`);
+    // SIGTERM itself ends a node that has only begun to start.
+    else this.#options.onEvent(`stop of ${node.id} ended it with ${child?.how}`);
+    if (child?.how === "SIGKILL") {
+      this.#options.onWrong(`${node.id} did not end within its time after SIGTERM`);
     }
     await pause(downMs);
     this.#options.cluster.startNode(node);

@@ -54,6 +54,8 @@ export interface FaultPlanOptions {
   readonly nodes: readonly string[];
   readonly durationMs: number;
   readonly leaseTtlMs: number;
+  /** Longest time between two faults, without the quiet ones. */
+  readonly gapMaxMs?: number;
   /** Default: all. */
   readonly kinds?: readonly FaultKind[];
 }
@@ -66,7 +68,7 @@ const PROFILES: Readonly<Record<FaultKind, readonly [weight: number, min: number
   stop: [4, 0, 1500],
   "kill-all": [1, 0, 500],
   "rolling-restart": [1, 0, 0],
-  rebalance: [7, 0, 0],
+  rebalance: [10, 0, 0],
   drain: [2, 0, 0],
   "nats-kill": [4, 0, 1500],
   "nats-stop": [2, 0, 1500],
@@ -90,16 +92,16 @@ const GAP_MIN_MS = 200;
 const GAP_MAX_MS = 2600;
 /** Every so often nothing happens for a while: what is only wrong in peace shows then. */
 const QUIET_SHARE = 0.12;
-const QUIET_MS = 5000;
+const QUIET_GAPS = 2;
 
 export function planFaults(options: FaultPlanOptions): readonly Fault[] {
   const random = new SeededRandom(options.seed, 1000 + options.round);
-  const kinds = options.kinds ?? FAULT_KINDS;
+  const { kinds = FAULT_KINDS, gapMaxMs = GAP_MAX_MS } = options;
   const faults: Fault[] = [];
   for (let atMs = FIRST_MS; atMs < options.durationMs; ) {
     faults.push(faultAt(atMs, pickKind(kinds, random), options, random));
-    atMs += GAP_MIN_MS + random.below(GAP_MAX_MS - GAP_MIN_MS);
-    if (random.unit() < QUIET_SHARE) atMs += QUIET_MS;
+    atMs += GAP_MIN_MS + random.below(gapMaxMs - GAP_MIN_MS);
+    if (random.unit() < QUIET_SHARE) atMs += QUIET_GAPS * gapMaxMs;
   }
   return faults;
 }

@@ -98,10 +98,7 @@ export class History {
     this.#line({ at: nowMs, send: id, node, domain, type, count, key });
   }
 
-  /**
-   * The end of the attempt that began last. `wasCertain`: before it, nothing could have been applied (the outcome that
-   * `attempt` replaced), so a certain "no" is one for the write.
-   */
+  /** The end of the attempt that began last. A refusal is one of the write only when no attempt before it is in doubt. */
   settle(write: Write, outcome: Outcome, nowMs: number, told: string): void {
     const last = write.told.length - 1;
     const isFirst = write.told[last] === "";

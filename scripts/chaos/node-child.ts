@@ -29,9 +29,9 @@ export class NodeChild {
     this.#child = spawn(process.execPath, args, { cwd, stdio: ["ignore", log, log] });
     closeSync(log);
     this.#exited = new Promise((resolve) => {
-      this.#child.once("exit", (code, signal) => {
+      this.#child.once("exit", () => {
         resolve();
-        onExit(this, signal ?? `code ${code}`);
+        onExit(this, this.how ?? "");
       });
     });
   }
@@ -44,8 +44,10 @@ export class NodeChild {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  get exitCode(): number | null {
-    return this.#child.exitCode;
+  /** "SIGKILL", "code 1"; null while it runs. */
+  get how(): string | null {
+    if (this.isRunning) return null;
+    return this.#child.signalCode ?? `code ${this.#child.exitCode}`;
   }
 
   async kill(): Promise<void> {

@@ -20,7 +20,9 @@ export function linesOfReport(report: ChaosReport): readonly string[] {
       `${report.auditedDomains} recounted from the logs`,
     `healed within ${report.healMsMax} ms; answers: ${listOf(report.told)}`,
   ];
-  if (Object.keys(report.exits).length > 0) lines.push(`exits: ${listOf(report.exits)}`);
+  for (const [how, times] of Object.entries(report.exits)) {
+    lines.push(`nodes that ended by themselves, ${times}: ${how}`);
+  }
   lines.push(...linesOfViolations(report.violations));
   lines.push(
     report.violations.length === 0

@@ -150,8 +150,7 @@ class TransportScript implements ScriptWorld<Operation> {
     const target = this.#ends[to];
     const incarnation = target === undefined ? NOBODY : target.transport.self - (isOld ? ENDS : 0);
     if (incarnation < 1) return "nothing";
-    const isAnswered = isOld || target?.mode === null || target?.mode === "echo";
-    const deadlineMs = isAnswered || target === undefined ? LONG_MS : SHORT_MS;
+    const deadlineMs = isOld ? LONG_MS : deadlineOf(target?.mode ?? null);
     const frame = new Uint8Array(size).fill(7);
     return this.#world.play(async () => {
       const asked = end.transport.request(incarnation, frame, deadlineMs);
@@ -164,14 +163,9 @@ class TransportScript implements ScriptWorld<Operation> {
   async #closeAsking(to: number, end: End): Promise<string> {
     const target = this.#ends[to] as End;
     if (target === end || target.mode === "closing") return "nothing";
-    const isAnswered = target.mode === null || target.mode === "echo";
     return this.#world.play(async () => {
       const incarnation = target.transport.self;
-      const asked = end.transport.request(
-        incarnation,
-        new Uint8Array(3),
-        isAnswered ? LONG_MS : SHORT_MS,
-      );
+      const asked = end.transport.request(incarnation, new Uint8Array(3), deadlineOf(target.mode));
       asked.catch(() => undefined);
       await this.#close(end);
       return `reply ${(await asked).length}`;
@@ -188,6 +182,11 @@ class TransportScript implements ScriptWorld<Operation> {
       return mode === "too long" ? new Uint8Array(FRAME_BYTES_MAX + 1) : frame.slice();
     };
   }
+}
+
+/** Short only where no reply will come. */
+function deadlineOf(mode: Mode | null): number {
+  return mode === null || mode === "echo" || mode === "closing" ? LONG_MS : SHORT_MS;
 }
 
 let server: TestNatsServer;

@@ -20,6 +20,8 @@ export interface CertainAppend {
   readonly expectedLast: number;
   /** True once this incarnation gave up: the outcome stays `unknown`. */
   readonly isStopped: () => boolean;
+  /** A try of unknown outcome, before the next one. */
+  readonly stalled?: (reason: string) => void;
 }
 
 /** Never `conflict`. `unknown` only from a log that can't resend, or after `isStopped`. */
@@ -28,6 +30,7 @@ export async function appendUntilKnown(append: CertainAppend): Promise<AppendOut
     const outcome = await append.log.append(append.bytes, append.expectedLast);
     if (outcome.kind === "unknown") {
       if (!append.log.canResend || append.isStopped()) return outcome;
+      append.stalled?.(outcome.reason);
     } else if (outcome.kind === "conflict") {
       const found = await whatIsThere(append);
       if (found !== null) return found;

@@ -52,6 +52,8 @@ export interface GroupCommitObserver {
   logFailed(reason: string): void;
   /** The wall clock is this far beyond what entries may carry, ms; 0: it is back. Told on change only. */
   clockLeapt?(aheadMs: number): void;
+  /** The log is full, or leaves an outcome open: why; null: it takes entries again. Told on change only. */
+  logStalled?(reason: string | null): void;
 }
 
 export interface GroupCommitOptions {
@@ -84,6 +86,7 @@ export class GroupCommit {
   #isBusy = false;
   #isPumpDue = false;
   #failure: CatchallError | null = null;
+  #isStalled = false;
   #previousCrc: number;
   readonly #time: EntryTime;
   #sequence = 0;
@@ -204,11 +207,20 @@ export class GroupCommit {
     const expectedLast = this.#sequence;
     if (!log.canResend) return log.append(bytes, expectedLast);
     const isStopped = () => this.#failure !== null;
-    return appendUntilKnown({ log, timers, incarnation, bytes, expectedLast, isStopped });
+    const stalled = (reason: string): void => this.#tellStall(reason);
+    return appendUntilKnown({ log, timers, incarnation, bytes, expectedLast, isStopped, stalled });
+  }
+
+  #tellStall(reason: string | null): void {
+    if (this.#isStalled === (reason !== null)) return;
+    this.#isStalled = reason !== null;
+    this.#options.observer.logStalled?.(reason);
   }
 
   #finish(append: FinishedAppend): void {
     const { outcome, sections, entry } = append;
+    if (outcome.kind === "notApplied") this.#tellStall(outcome.reason);
+    if (outcome.kind === "committed") this.#tellStall(null);
     if (outcome.kind !== "committed") return this.#settleFailure(sections, outcome);
     this.#sequence = entry.sequence;
     this.#time.taken(entry.timeMs);

@@ -29,6 +29,7 @@ import { LoopbackTransport } from "../transport/loopback-transport.ts";
 import { chainSeed } from "../wal/entry-codec.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { checkpointIdentity, checkpointSource } from "./checkpoint-source.ts";
+import { tellLeap, tellStall } from "./commit-reports.ts";
 import { NodeMetrics } from "./node-metrics.ts";
 import { PartitionFactory } from "./partition-factory.ts";
 import type { ServiceGate } from "./service-gate.ts";
@@ -161,16 +162,9 @@ function createCommit(
         hooks.onLogFailed(reason);
       },
       clockLeapt: (aheadMs) => tellLeap(ports.logger, aheadMs),
+      logStalled: (reason) => tellStall(ports.logger, reason),
     },
   });
-}
-
-function tellLeap(logger: Logger, aheadMs: number): void {
-  if (aheadMs === 0) logger.info({}, "The wall clock is believed again");
-  else {
-    const text = "The wall clock leapt ahead: events are counted with the time that really passed";
-    logger.error({ aheadMs }, `${text}; set the clock right, or restart the node if it is right`);
-  }
 }
 
 function createRouter(

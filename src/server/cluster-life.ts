@@ -35,6 +35,7 @@ import { ClusterControl, type NodeView } from "./cluster-control.ts";
 import type { ClusterHooks, ClusterNode, ClusterPorts, ClusterSettings } from "./cluster-node.ts";
 import { ClusterPeers, peerQueries } from "./cluster-peers.ts";
 import { readinessOf } from "./cluster-readiness.ts";
+import { tellLeap, tellStall } from "./commit-reports.ts";
 import { LogFloors } from "./log-floors.ts";
 import { NodeMetrics } from "./node-metrics.ts";
 import { PartitionFactory } from "./partition-factory.ts";
@@ -271,11 +272,8 @@ export class ClusterLife implements ClusterNode {
       observer: {
         appended: (durationMs, eventCount) => this.#metrics.appended(durationMs, eventCount),
         logFailed: (reason) => this.#end(reason),
-        clockLeapt: (aheadMs) =>
-          logger.error(
-            { aheadMs },
-            aheadMs > 0 ? "The wall clock leapt ahead" : "The wall clock is back",
-          ),
+        clockLeapt: (aheadMs) => tellLeap(logger, aheadMs),
+        logStalled: (reason) => tellStall(logger, reason),
       },
     });
   }

@@ -76,6 +76,20 @@ describe("appendUntilKnown", () => {
     assert.equal(log.logs.get(INCARNATION)?.length, 1);
   });
 
+  it("tells why a try left the outcome open", async () => {
+    const log = await openLog();
+    const reasons = ["away"];
+    for (const reason of reasons) log.outcomes.push({ kind: "unknown", reason });
+    const told: string[] = [];
+    const outcome = await appendUntilKnown({
+      ...{ log, timers: AT_ONCE, incarnation: INCARNATION, bytes: entry(1, 1), expectedLast: 0 },
+      isStopped: () => false,
+      stalled: (reason) => told.push(reason),
+    });
+    assert.equal(outcome.kind, "committed");
+    assert.deepEqual(told, reasons);
+  });
+
   it("does not send again to a log that can't tell the two apart", async () => {
     const log = await openLog();
     log.canResend = false;

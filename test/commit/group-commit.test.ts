@@ -32,6 +32,7 @@ async function openCommit() {
   await log.create(1);
   const clock = new TestClock();
   const failures: string[] = [];
+  const stalls: (string | null)[] = [];
   const commit = new GroupCommit({
     log,
     clock,
@@ -40,9 +41,13 @@ async function openCommit() {
     incarnation: 1,
     chainSeed: 0,
     timeMsMin: 0,
-    observer: { appended: () => undefined, logFailed: (reason) => failures.push(reason) },
+    observer: {
+      appended: () => undefined,
+      logFailed: (reason) => failures.push(reason),
+      logStalled: (reason) => stalls.push(reason),
+    },
   });
-  return { log, clock, commit, failures, told: [] as Told[] };
+  return { log, clock, commit, failures, stalls, told: [] as Told[] };
 }
 
 function holdAppends(log: MemoryNodeLog): () => void {
@@ -132,8 +137,8 @@ describe("GroupCommit", () => {
     assert.equal(times[0], times[1]);
   });
 
-  it("answers a full log with effect none and goes on", async () => {
-    const { log, commit, told, failures } = await openCommit();
+  it("answers a full log with effect none, tells of it once, and goes on", async () => {
+    const { log, commit, told, failures, stalls } = await openCommit();
     log.outcomes.push({ kind: "notApplied", code: "log_full", reason: "full" });
     commit.enqueue(section("a", told));
     await commit.drained();
@@ -142,7 +147,7 @@ describe("GroupCommit", () => {
     assert.equal(told[0]?.error?.code, "log_full");
     assert.equal(told[0]?.error?.effect, "none");
     assert.equal(told[1]?.entry?.sequence, 1);
-    assert.deepEqual(failures, []);
+    assert.deepEqual([failures, stalls], [[], ["full", null]]);
   });
 
   it("after an unknown outcome answers the entry unknown, the rest none, and appends no more", async () => {

@@ -3,6 +3,7 @@
  * simulator on it. A mutant that survives is a hole in the simulator: a fault, a piece of work or a check that is missing.
  * Usage: `npm run mutants -- [--only id,id] [--seed S] [--seeds N] [--catches K] [--limit SECONDS] [--list]`.
  * Each mutant runs until K seeds saw it, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
+ * Mutants where the simulator does not go run the test files that they name instead.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
@@ -14,9 +15,10 @@ import { parseArgs } from "node:util";
 import { LOW_LIMITS, MUTANTS } from "./mutants/list.ts";
 import { applyEdit, type Mutant } from "./mutants/mutant.ts";
 import type { SeedReport } from "./mutants/run-seeds.ts";
+import { runTests, type TestRun } from "./mutants/run-tests.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const COPIED = ["src", "scripts/mutants", "package.json", "tsconfig.json"];
+const COPIED = ["src", "scripts", "test", "package.json", "tsconfig.json"];
 const ID_WIDTH = 34;
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
@@ -33,6 +35,12 @@ export interface MutantReport {
   readonly isLate: boolean;
   /** What it wrote to standard error; a mutant that does not even load says so here. */
   readonly errors: string;
+}
+
+/** One row of the table; `isOk` when it was caught. */
+interface Row {
+  readonly text: string;
+  readonly isOk: boolean;
 }
 
 /** A copy of the source, in which one mutant at a time is made and unmade. */
@@ -77,6 +85,11 @@ export class MutantTree {
     }
   }
 
+  /** Runs test files on the tree as it is now, in a process of their own. */
+  test(files: readonly string[], limitMs: number): Promise<TestRun> {
+    return runTests(this.#path, files, limitMs);
+  }
+
   /** Runs seeds on the tree as it is now, in a process of its own. */
   async run(range: SeedRange, onSeed: (report: SeedReport) => void): Promise<MutantReport> {
     const flags = ["--max-semi-space-size=64", "--import", "tsx", "scripts/mutants/run-seeds.ts"];
@@ -97,6 +110,18 @@ export class MutantTree {
       for (const signal of SIGNALS) process.off(signal, interrupt);
     }
   }
+}
+
+/** What the tests say that a mutant names. */
+async function testRow(tree: MutantTree, mutant: Mutant, limitMs: number): Promise<Row> {
+  const files = mutant.tests ?? [];
+  const base = await tree.test(files, limitMs);
+  const run = await tree.with(mutant, () => tree.test(files, limitMs));
+  const isSound = base.failed.length === 0 && base.errors === "" && !base.isLate;
+  const isOk = isSound && run.failed.length > 0 && run.errors === "";
+  const problem = isSound ? `SURVIVED ${run.errors}` : `the unmutated tests fail: ${base.failed}`;
+  const seen = isOk ? `test: ${run.failed[0]}` : problem;
+  return { text: `${mutant.id.padEnd(ID_WIDTH)} ${seen}${run.isLate ? "; time limit" : ""}`, isOk };
 }
 
 async function collect(
@@ -131,8 +156,7 @@ export function caught({ reports }: MutantReport): readonly SeedReport[] {
   return reports.filter(({ rules }) => rules.length > 0);
 }
 
-/** One row of the table; `isOk` when it was caught. */
-function row(mutant: Mutant, report: MutantReport): { readonly text: string; isOk: boolean } {
+function seedRow(mutant: Mutant, report: MutantReport): Row {
   const seen = caught(report);
   const by = new Map<string, number>();
   for (const { rules } of seen) {
@@ -152,27 +176,36 @@ function row(mutant: Mutant, report: MutantReport): { readonly text: string; isO
   return { text, isOk: seen.length > 0 && report.errors === "" };
 }
 
+async function rowOf(tree: MutantTree, mutant: Mutant, range: SeedRange): Promise<Row> {
+  if (mutant.tests !== undefined) return testRow(tree, mutant, range.limitMs);
+  return seedRow(mutant, await tree.with(mutant, () => tree.run(range, () => undefined)));
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
+}
+
+/** Problems: 0 or 1. */
+async function runUnmutated(tree: MutantTree, range: SeedRange): Promise<number> {
+  const limited = { ...range, limitMs: range.limitMs * 3 };
+  const base = await tree.with(null, () => tree.run(limited, () => undefined));
+  for (const { seed, rules, text } of caught(base))
+    say(`unmutated, seed ${seed}: ${rules} ${text}`);
+  const isBroken = caught(base).length > 0 || base.isLate || base.errors !== "";
+  say(`unmutated: ${base.reports.length} seeds, ${caught(base).length} failed ${base.errors}`);
+  return isBroken ? 1 : 0;
 }
 
 async function runAll(mutants: readonly Mutant[], range: SeedRange): Promise<number> {
   const tree = await MutantTree.create();
   let bad = 0;
   try {
-    const none = { ...range, limitMs: range.limitMs * 3 };
-    const base = await tree.with(null, () => tree.run(none, () => undefined));
-    for (const { seed, rules, text } of caught(base))
-      say(`unmutated, seed ${seed}: ${rules} ${text}`);
-    const isBroken = caught(base).length > 0 || base.isLate || base.errors !== "";
-    say(`unmutated: ${base.reports.length} seeds, ${caught(base).length} failed ${base.errors}`);
-    if (isBroken) bad++;
+    if (mutants.some(({ tests }) => tests === undefined)) bad += await runUnmutated(tree, range);
     say(`${"mutant".padEnd(ID_WIDTH)}  caught first  by`);
     for (const mutant of mutants) {
       if (tree.isInterrupted) return bad + 1;
       try {
-        const report = await tree.with(mutant, () => tree.run(range, () => undefined));
-        const { text, isOk } = row(mutant, report);
+        const { text, isOk } = await rowOf(tree, mutant, range);
         say(text);
         if (!isOk) bad++;
       } catch (error) {

@@ -129,7 +129,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
         replace: "return this.incarnation > 0 ? null",
       },
     ],
-    expects: ["I13", "I12", "I5"],
+    expects: ["I13", "I12", "I5", "I22"],
   },
   {
     id: "lineage-end-minus-one",
@@ -159,7 +159,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
     id: "lineage-overwritten",
     defect: "only the last stretch is kept",
     edits: [{ file: CHANGES, find: ": [...lineage, stretch];", replace: ": [stretch];" }],
-    expects: ["I16"],
+    expects: ["I16", "I22"],
   },
   {
     id: "stale-table-accepted",
@@ -181,7 +181,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
         replace: "const breach = null as string | null; void successionBreach;",
       },
     ],
-    expects: ["I9", "I10", "I11", "I12", "I16"],
+    expects: ["I9", "I10", "I11", "I12", "I16", "I22"],
   },
   {
     id: "control-cas-ignored",
@@ -193,7 +193,7 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
         replace: "if ((previous?.revision ?? 0) < expectedRevision) {",
       },
     ],
-    expects: ["I9", "I11", "I13", "I16"],
+    expects: ["I9", "I11", "I13", "I16", "I22"],
   },
   {
     id: "log-deleted-early",

@@ -1,5 +1,6 @@
 /** All mutants, in the order in which they run. */
 import { CONTROL_PLANE_MUTANTS } from "./control-plane-mutants.ts";
+import { DURABILITY_MUTANTS } from "./durability-mutants.ts";
 import type { Edit, Mutant } from "./mutant.ts";
 import { PARTITION_MUTANTS } from "./partition-mutants.ts";
 import { WRITE_PATH_MUTANTS } from "./write-path-mutants.ts";
@@ -17,4 +18,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...CONTROL_PLANE_MUTANTS,
   ...PARTITION_MUTANTS,
   ...WRITE_PATH_MUTANTS,
+  ...DURABILITY_MUTANTS,
 ];

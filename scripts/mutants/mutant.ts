@@ -18,6 +18,8 @@ export interface Mutant {
   readonly edits: readonly Edit[];
   /** Invariants of docs/invariants.md that break; the first failure of a seed should be one of these. */
   readonly expects: readonly string[];
+  /** Where the simulator does not go: the test files that should see it, run instead. */
+  readonly tests?: readonly string[];
 }
 
 /** The text after the edit. Throws unless `find` is there exactly once. */

@@ -20,7 +20,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       },
       { file: SUPERVISOR, find: "host.close(partition);", replace: "void host;" },
     ],
-    expects: ["I5", "I7"],
+    expects: ["I5", "I7", "I22"],
   },
   {
     id: "admission-during-release",
@@ -64,7 +64,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "const rest = { lastTimeMs: 0 };",
       },
     ],
-    expects: ["I5", "I7", "I17", "I8", "I20", "I1", "I4"],
+    expects: ["I5", "I7", "I17", "I8", "I20", "I1", "I4", "I22"],
   },
   {
     id: "opened-before-recovery",
@@ -85,7 +85,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "const opened: PromiseSettledResult<void>[] = [];",
       },
     ],
-    expects: ["I5", "I7", "I17", "I16", "I14", "I8", "I15"],
+    expects: ["I5", "I7", "I17", "I16", "I14", "I8", "I15", "I22"],
   },
   {
     id: "entry-time-not-carried",
@@ -129,7 +129,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "return batch.committed(this.#keysOfRepeat(batch));",
       },
     ],
-    expects: ["I1", "I4", "I5", "I6", "I7", "I8"],
+    expects: ["I1", "I4", "I5", "I6", "I7", "I8", "I22"],
   },
   {
     id: "pending-keys-forgotten",
@@ -195,7 +195,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "if (header.sequence < one.from) return;",
       },
     ],
-    expects: ["I16", "I6", "I2", "I4", "I20", "I17"],
+    expects: ["I16", "I6", "I2", "I4", "I20", "I17", "I22"],
   },
   {
     id: "replay-ignores-start",
@@ -207,7 +207,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "if (section.epoch !== stretch.epoch) return;",
       },
     ],
-    expects: ["I16", "I7", "I6", "I2", "I4"],
+    expects: ["I16", "I7", "I6", "I2", "I4", "I22"],
   },
   {
     id: "replay-from-watermark",
@@ -215,7 +215,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     edits: [
       { file: REPLAY, find: "target.covered.sequence + 1", replace: "target.covered.sequence" },
     ],
-    expects: ["I16", "I6", "I2", "I4"],
+    expects: ["I16", "I6", "I2", "I4", "I22"],
   },
   {
     id: "replay-after-watermark",
@@ -223,7 +223,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     edits: [
       { file: REPLAY, find: "target.covered.sequence + 1", replace: "target.covered.sequence + 2" },
     ],
-    expects: ["I16", "I5", "I7", "I1", "I4", "I17", "I20"],
+    expects: ["I16", "I5", "I7", "I1", "I4", "I17", "I20", "I22"],
   },
   {
     id: "page-ahead-ignored",
@@ -235,7 +235,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "",
       },
     ],
-    expects: ["I14", "I16", "I6", "I2", "I4"],
+    expects: ["I14", "I16", "I6", "I2", "I4", "I22"],
   },
   {
     id: "page-ahead-off-by-one",
@@ -247,7 +247,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "return ahead !== undefined && isAfter(ahead, this.position);",
       },
     ],
-    expects: ["I14", "I16", "I6", "I2", "I4"],
+    expects: ["I14", "I16", "I6", "I2", "I4", "I22"],
   },
   {
     id: "rule-of-any-revision",
@@ -277,6 +277,6 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
         replace: "return a.sequence > b.sequence;",
       },
     ],
-    expects: ["I14", "I16", "I6", "I2", "I4", "I5", "I7", "I1"],
+    expects: ["I14", "I16", "I6", "I2", "I4", "I5", "I7", "I1", "I22"],
   },
 ];

@@ -34,7 +34,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "this.#finish({ outcome, sections: [], entry,",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11", "I14"],
+    expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I22"],
   },
   {
     id: "applied-before-commit",
@@ -49,7 +49,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "records.bytes, 0, records.count, 1_800_000_000_000);\n    writeSectionHeader",
       },
     ],
-    expects: ["I7", "I6", "I14", "I16", "I4", "I2"],
+    expects: ["I7", "I6", "I14", "I16", "I4", "I2", "I22"],
   },
   {
     id: "unknown-append-not-applied",
@@ -64,6 +64,18 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     expects: ["I2", "I6", "I17", "assertion"],
   },
   {
+    id: "unknown-append-taken-for-commit",
+    defect: "an append without an answer counts as committed",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "if (!append.log.canResend || append.isStopped()) return outcome;",
+        replace: 'return { kind: "committed" };',
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I10", "I11", "I14", "I15", "I16", "I22"],
+  },
+  {
     id: "conflict-taken-for-commit",
     defect: "a refused append counts as committed without a look at the log, nor at the lease",
     edits: [
@@ -74,7 +86,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
       LEASE_NOT_ASKED,
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11", "I14", "I15", "I16"],
+    expects: ["I1", "I4", "I5", "I7", "I10", "I11", "I14", "I15", "I16", "I22"],
   },
   {
     id: "conflict-taken-for-fence",
@@ -100,7 +112,19 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
       LEASE_NOT_ASKED,
     ],
-    expects: ["I1", "I4", "I5", "I7", "I11", "I14"],
+    expects: ["I1", "I4", "I5", "I7", "I10", "I11", "I14", "I22"],
+  },
+  {
+    id: "committed-told-as-refused",
+    defect: "an owner whose lease ended tells of what is in the log that nothing was done",
+    edits: [
+      {
+        file: ACTOR,
+        find: 'else one.failed(new CatchallError("outcome_unknown", lost.message));',
+        replace: "else one.failed(lost);",
+      },
+    ],
+    expects: ["I2", "I6"],
   },
   {
     id: "log-expectation-ignored",
@@ -127,7 +151,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "    const told = checked(flight.batch as ForwardBatch, taken);",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I20"],
+    expects: ["I1", "I4", "I5", "I7", "I20", "I22"],
   },
   {
     id: "new-sequence-for-new-owner",
@@ -141,7 +165,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "      (flight.batch as unknown as { producerSequence: number }).producerSequence++;\n    }",
       },
     ],
-    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17", "I20"],
+    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17", "I20", "I22"],
   },
   {
     id: "unanswered-frame-given-up",
@@ -153,7 +177,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "",
       },
     ],
-    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17"],
+    expects: ["I1", "I2", "I4", "I5", "I6", "I7", "I17", "I22"],
   },
   {
     id: "frames-handled-twice",
@@ -165,7 +189,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "if (!this.#windowOf(header.sender).take(header.number) && header.number < 0) {",
       },
     ],
-    expects: ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I17"],
+    expects: ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I17", "I22"],
   },
   {
     id: "manifest-before-pages",
@@ -177,7 +201,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "void this.#writePartition(writer, source, isFull).catch(() => undefined);",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20", "I22"],
   },
   {
     id: "watermark-after-pages",
@@ -191,7 +215,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "        manifests.push({ partition, watermark: late, keyBuckets,",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20", "I22"],
   },
   {
     id: "manifest-unconfirmed",
@@ -205,7 +229,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "      const bytes = await writer.commit(set).catch(() => 0);",
       },
     ],
-    expects: ["I15", "I16"],
+    expects: ["I15", "I16", "I22"],
   },
   {
     id: "dirty-marks-lost",
@@ -217,7 +241,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "this.#mustBeFull = false;",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20", "I22"],
   },
   {
     id: "meta-after-pages",
@@ -231,7 +255,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
           "        if (isFull || source.isMetaDirty()) metas.push(encodeMeta(source));",
       },
     ],
-    expects: ["I16"],
+    expects: ["I16", "I22"],
   },
   {
     id: "meta-stored-first",
@@ -243,7 +267,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "await writer.putPages([encodeMeta(source)]);",
       },
     ],
-    expects: ["I16"],
+    expects: ["I16", "I22"],
   },
   {
     id: "page-put-unconditional",
@@ -255,7 +279,19 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "void old;",
       },
     ],
-    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20"],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I16", "I17", "I20", "I22"],
+  },
+  {
+    id: "page-put-without-epoch",
+    defect: "the checkpoint store compares sequences of different owners",
+    edits: [
+      {
+        file: CHECKPOINTS,
+        find: "return a.epoch > b.epoch || (a.epoch === b.epoch && a.sequence > b.sequence);",
+        replace: "return a.sequence > b.sequence;",
+      },
+    ],
+    expects: ["I1", "I4", "I5", "I7", "I14", "I15", "I16", "I17", "I20", "I22"],
   },
   {
     id: "manifest-put-unconditional",

@@ -175,6 +175,30 @@ describe("GroupCommit", () => {
     assert.deepEqual(failures, ["fsync failed"]);
   });
 
+  it("ends with an entry that can't be applied whole: the rest of it unknown, nothing after it", async () => {
+    const { log, commit, told, failures } = await openCommit();
+    const broken = {
+      ...section("b", told),
+      committed: () => {
+        throw new Error("no room");
+      },
+    };
+    for (const one of [section("a", told), broken, section("c", told)]) commit.enqueue(one);
+    await commit.drained();
+    commit.enqueue(section("d", told));
+    assert.deepEqual(
+      told.map((one) => [one.name, one.error?.code]),
+      [
+        ["a", undefined],
+        ["b", "outcome_unknown"],
+        ["c", "outcome_unknown"],
+        ["d", "log_failed"],
+      ],
+    );
+    assert.equal(log.appends, 1);
+    assert.equal(failures.length, 1);
+  });
+
   it("answers a fenced append with effect none", async () => {
     const { log, commit, told } = await openCommit();
     log.outcomes.push({ kind: "fenced", reason: "sealed" });

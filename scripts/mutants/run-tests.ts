@@ -1,0 +1,57 @@
+/**
+ * Runs test files of the tree in a process of its own and names the tests that failed: for defects where the simulator
+ * does not go, such as the files of the embedded node.
+ * Invariant: a tree that does not load has caught nothing, it is an error.
+ */
+import { spawn } from "node:child_process";
+
+export interface TestRun {
+  /** Names of the tests that failed, in the order in which they did. */
+  readonly failed: readonly string[];
+  readonly isLate: boolean;
+  /** Why the run says nothing; empty otherwise. */
+  readonly errors: string;
+}
+
+/** A line of the TAP reporter for a test: a suite and a file tell of their tests' failures once more. */
+const LINE = /^( *)(not ok|ok) \d+ - (.*)$/;
+/** Tests lie within `describe`, within nothing else. */
+const INDENT_MIN = 4;
+
+/** `files` below `tree`. */
+export async function runTests(
+  tree: string,
+  files: readonly string[],
+  limitMs: number,
+): Promise<TestRun> {
+  const flags = ["--import", "tsx", "--test", "--test-reporter", "tap"];
+  const child = spawn(process.execPath, [...flags, ...files], {
+    cwd: tree,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let isLate = false;
+  let output = "";
+  const timer = setTimeout(() => {
+    isLate = true;
+    child.kill("SIGKILL");
+  }, limitMs);
+  child.stdout.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  child.stderr.resume();
+  await new Promise((resolve) => child.once("close", resolve));
+  clearTimeout(timer);
+  return { ...resultsOf(output), isLate };
+}
+
+function resultsOf(output: string): Omit<TestRun, "isLate"> {
+  const failed: string[] = [];
+  let tests = 0;
+  for (const line of output.split("\n")) {
+    const [, indent = "", verdict, name = ""] = LINE.exec(line) ?? [];
+    if (verdict === undefined || indent.length < INDENT_MIN) continue;
+    tests++;
+    if (verdict === "not ok") failed.push(name);
+  }
+  return { failed, errors: tests === 0 ? "no test ran" : "" };
+}

@@ -198,7 +198,8 @@ function watch(store: ControlStore): Watch {
   const made: Watch = { end: () => undefined, heard, isEnded: false, late: 0 };
   made.end = store.watch((record) => {
     if (made.isEnded) made.late += 1;
-    heard.set(record.key, record);
+    // A simulated watch may tell of an older one later.
+    if ((heard.get(record.key)?.revision ?? 0) <= record.revision) heard.set(record.key, record);
   });
   return made;
 }

@@ -3,6 +3,7 @@
  * Goal: the promise "204 means counted exactly once, whatever crashes next". Method: four kinds of load with an exact
  * oracle run on while the node dies at random instants and returns on the same port and data; after each group of
  * cycles every domain is read back. Usage: `kill-loop.ts --cycles 1000 [--seed S] [--verify-every K]`.
+ * What dies, and how, is a `Victim`: power-cut.ts has others.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -21,13 +22,23 @@ import { SeededRandom } from "../src/cli/load/seeded-random.ts";
 import { verifyLoad, type WrongDomain } from "../src/cli/load/verification.ts";
 import { freePort, NodeProcess } from "../test/support/node-process.ts";
 
+/** What is under load, dies and comes back on the same port with the same data. */
+export interface Victim {
+  /** Comma-separated, known from the first start on. */
+  readonly url: string;
+  /** Resolves when it is ready. */
+  start(): Promise<void>;
+  /** Dies without a word. */
+  end(): Promise<void>;
+  /** Gives back what it took, running or not. */
+  dispose(): Promise<void>;
+}
+
 export interface KillLoopOptions {
   readonly cycles: number;
   readonly seed: number;
   readonly verifyEvery: number;
-  /** Default: `catchall serve`. */
-  readonly command?: readonly string[];
-  readonly flags?: readonly string[];
+  readonly victim: Victim;
   readonly onProgress?: (report: KillLoopReport) => void;
 }
 
@@ -50,12 +61,18 @@ const KILL_AFTER_MIN_MS = 5;
 const KILL_AFTER_MAX_MS = 800;
 /** Keys are repeated thousands of events later: on a slow machine that is longer than the default window. */
 const WINDOW_FLAGS = ["--idempotency-window", "24h"];
-const DEFAULT_FLAGS = ["--checkpoint-interval", "1s", "--log-level", "warn", ...WINDOW_FLAGS];
+export const KILL_LOOP_FLAGS: readonly string[] = [
+  "--checkpoint-interval",
+  "1s",
+  "--log-level",
+  "warn",
+  ...WINDOW_FLAGS,
+];
 /** Unknown outcomes a kill are at most the 26 events outstanding without keys; so 95 % of the domains have none. */
 const DOMAINS_PER_CYCLE = 600;
 const DOMAINS_MIN = 10_000;
 /** Generous: a starved machine is no defect; how long starts took is in the report. */
-const START_TIMEOUT_MS = 180_000;
+export const START_TIMEOUT_MS = 180_000;
 const RECONNECT_TIMEOUT_MS = START_TIMEOUT_MS + 60_000;
 
 /** One kind of load, with its own domains, through all groups of cycles. */
@@ -102,6 +119,12 @@ class Lane {
     this.#engine?.stop();
     return await (this.#outcome as Promise<LoadOutcome>);
   }
+
+  /** Its outcome is asked for no more. */
+  abandon(): void {
+    this.#engine?.stop();
+    this.#outcome?.catch(() => undefined);
+  }
 }
 
 interface LanePlan {
@@ -120,51 +143,100 @@ const LANES: readonly LanePlan[] = [
   { name: "keyed-bulk", mix: "uniform", isKeyed: true, connections: 2, bulk: 50, rate: 3000 },
 ];
 
-/** Errors: the node did not come back; the message carries its output. */
+/** Errors: the victim did not come back; the message carries its output. */
 export async function runKillLoop(options: KillLoopOptions): Promise<KillLoopReport> {
-  const dataDir = await mkdtemp(join(tmpdir(), "catchall-kill-"));
-  const loop = new KillLoop(options, await freePort(), dataDir);
+  const loop = new KillLoop(options);
   try {
     return await loop.run();
   } finally {
-    await loop.close();
-    await rm(dataDir, { recursive: true, force: true });
+    loop.stop();
+    await options.victim.dispose();
+  }
+}
+
+export interface KilledNodeOptions {
+  /** Default: `catchall serve`. */
+  readonly command?: readonly string[];
+  readonly flags?: readonly string[];
+}
+
+/** One node on a file log, killed by its process id. */
+export class KilledNode implements Victim {
+  readonly url: string;
+  readonly #port: number;
+  readonly #dataDir: string;
+  readonly #options: KilledNodeOptions;
+  #node: NodeProcess | null = null;
+
+  private constructor(port: number, dataDir: string, options: KilledNodeOptions) {
+    this.url = `http://127.0.0.1:${port}`;
+    this.#port = port;
+    this.#dataDir = dataDir;
+    this.#options = options;
+  }
+
+  /** Its data lie below `parent`. */
+  static async create(
+    options: KilledNodeOptions = {},
+    parent: string = tmpdir(),
+  ): Promise<KilledNode> {
+    return new KilledNode(await freePort(), await mkdtemp(join(parent, "catchall-kill-")), options);
+  }
+
+  /** Null while it does not run. */
+  get pid(): number | null {
+    return this.#node?.isRunning === true ? this.#node.pid : null;
+  }
+
+  async start(): Promise<void> {
+    const { command, flags } = this.#options;
+    this.#node = await NodeProcess.start({
+      port: this.#port,
+      dataDir: this.#dataDir,
+      flags: flags ?? KILL_LOOP_FLAGS,
+      readyTimeoutMs: START_TIMEOUT_MS,
+      ...(command === undefined ? {} : { command }),
+    });
+  }
+
+  async end(): Promise<void> {
+    if (this.#node?.isRunning === true) await this.#node.kill();
+  }
+
+  async dispose(): Promise<void> {
+    await this.end();
+    await rm(this.#dataDir, { recursive: true, force: true });
   }
 }
 
 class KillLoop {
   readonly #options: KillLoopOptions;
-  readonly #port: number;
-  readonly #dataDir: string;
   readonly #random: SeededRandom;
   readonly #lanes: readonly Lane[];
   readonly #startsMs: number[] = [];
   readonly #errors: Record<string, number> = {};
-  #node: NodeProcess | null = null;
   #cycles = 0;
   #acked = 0;
   #maybe = 0;
 
-  constructor(options: KillLoopOptions, port: number, dataDir: string) {
+  constructor(options: KillLoopOptions) {
     this.#options = options;
-    this.#port = port;
-    this.#dataDir = dataDir;
     this.#random = new SeededRandom(options.seed, 3);
     const domains = Math.max(DOMAINS_MIN, DOMAINS_PER_CYCLE * options.cycles);
     this.#lanes = LANES.map((plan, i) => new Lane(plan, options.seed * LANES.length + i, domains));
   }
 
   async run(): Promise<KillLoopReport> {
-    const { cycles, verifyEvery, onProgress } = this.#options;
-    let node = await this.#start();
+    const { cycles, verifyEvery, victim, onProgress } = this.#options;
+    await this.#start();
     for (;;) {
-      for (const lane of this.#lanes) lane.start(node.url);
+      for (const lane of this.#lanes) lane.start(victim.url);
       const groupEnd = Math.min(cycles, this.#cycles + verifyEvery);
       while (this.#cycles < groupEnd) {
         const range = KILL_AFTER_MAX_MS - KILL_AFTER_MIN_MS;
         await delay(KILL_AFTER_MIN_MS + this.#random.below(range + 1));
-        await node.kill();
-        node = await this.#start();
+        await victim.end();
+        await this.#start();
         this.#cycles++;
       }
       for (const lane of this.#lanes) this.#add(await lane.stop());
@@ -175,22 +247,15 @@ class KillLoop {
     }
   }
 
-  async close(): Promise<void> {
-    if (this.#node?.isRunning === true) await this.#node.kill();
+  /** Ends the load, also of a run that failed: it would wait for the victim's return. */
+  stop(): void {
+    for (const lane of this.#lanes) lane.abandon();
   }
 
-  async #start(): Promise<NodeProcess> {
+  async #start(): Promise<void> {
     const startMs = performance.now();
-    const { command, flags } = this.#options;
-    this.#node = await NodeProcess.start({
-      port: this.#port,
-      dataDir: this.#dataDir,
-      flags: flags ?? DEFAULT_FLAGS,
-      readyTimeoutMs: START_TIMEOUT_MS,
-      ...(command === undefined ? {} : { command }),
-    });
+    await this.#options.victim.start();
     this.#startsMs.push(performance.now() - startMs);
-    return this.#node;
   }
 
   #add(outcome: LoadOutcome): void {
@@ -202,7 +267,7 @@ class KillLoop {
   }
 
   async #verify(): Promise<KillLoopReport> {
-    const baseUrl = `http://127.0.0.1:${this.#port}`;
+    const [baseUrl = ""] = this.#options.victim.url.split(",");
     const http = new LoadHttp({ baseUrl, token: null, deadlineMs: RECONNECT_TIMEOUT_MS });
     const rule = await http.rule();
     let [lost, doubled, wrongStatuses, domains, exactDomains] = [0, 0, 0, 0, 0];
@@ -234,7 +299,8 @@ class KillLoop {
   }
 }
 
-function textOf(report: KillLoopReport): string {
+/** One line. */
+export function textOf(report: KillLoopReport): string {
   const share = ((100 * report.exactDomains) / Math.max(1, report.domains)).toFixed(2);
   return (
     `${report.cycles} cycles: ${report.acked} acknowledged, ${report.lost} lost, ` +
@@ -256,14 +322,18 @@ async function main(): Promise<void> {
     cycles: Number(values.cycles),
     seed: Number(values.seed),
     verifyEvery: Number(values["verify-every"]),
+    victim: await KilledNode.create(),
     onProgress: (progress) => process.stdout.write(`${textOf(progress)}\n`),
   });
-  for (const wrong of report.firstWrong) {
-    process.stdout.write(
-      `WRONG ${wrong.domain}: expected ${wrong.expected}; got ${wrong.actual}\n`,
-    );
+  process.exitCode = exitCodeOf(report);
+}
+
+/** Prints what is wrong; 1 when anything is. */
+export function exitCodeOf(report: KillLoopReport): 0 | 1 {
+  for (const { domain, expected, actual } of report.firstWrong) {
+    process.stdout.write(`WRONG ${domain}: expected ${expected}; got ${actual}\n`);
   }
-  if (report.lost + report.doubled + report.wrongStatuses > 0) process.exitCode = 1;
+  return report.lost + report.doubled + report.wrongStatuses > 0 ? 1 : 0;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -5,18 +5,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type KillLoopReport, runKillLoop } from "../../scripts/kill-loop.ts";
+import { KilledNode, type KillLoopReport, runKillLoop } from "../../scripts/kill-loop.ts";
 
 const TOY = fileURLToPath(new URL("../support/toy-node-main.ts", import.meta.url));
 
-function killToy(defect: string | null): Promise<KillLoopReport> {
-  return runKillLoop({
-    cycles: 3,
-    seed: 7,
-    verifyEvery: 3,
-    command: ["--import", "tsx", TOY],
+async function killToy(defect: string | null): Promise<KillLoopReport> {
+  const command = ["--import", "tsx", TOY];
+  const victim = await KilledNode.create({
+    command,
     flags: defect === null ? [] : ["--defect", defect],
   });
+  return await runKillLoop({ cycles: 3, seed: 7, verifyEvery: 3, victim });
 }
 
 describe("kill loop", () => {
@@ -35,7 +34,8 @@ describe("kill loop", () => {
   });
 
   it("loses and doubles nothing over 50 kills of the real node", async () => {
-    const report = await runKillLoop({ cycles: 50, seed: 20261121, verifyEvery: 25 });
+    const victim = await KilledNode.create();
+    const report = await runKillLoop({ cycles: 50, seed: 20261121, verifyEvery: 25, victim });
     assert.deepEqual(report.firstWrong, []);
     assert.deepEqual([report.lost, report.doubled, report.wrongStatuses], [0, 0, 0]);
     assert.equal(report.cycles, 50);

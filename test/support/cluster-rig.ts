@@ -61,6 +61,10 @@ export interface ClusterRigOptions {
   readonly nodes?: readonly string[];
   readonly flags?: readonly string[];
   readonly leaseTtlMs?: number;
+  /** Folder for everything that is stored; default: the system's for temporary files. */
+  readonly parent?: string;
+  /** `sync_interval` of nats-server. */
+  readonly natsSync?: string;
 }
 
 export interface StartOptions {
@@ -98,8 +102,13 @@ export class ClusterRig {
 
   /** Resolves when every node is ready and every partition is open. */
   static async start(options: ClusterRigOptions = {}): Promise<ClusterRig> {
-    const [nats, mongod] = await Promise.all([TestNatsServer.start(), TestMongod.start()]);
-    const folder = await mkdtemp(join(tmpdir(), "catchall-cluster-"));
+    const parent = options.parent ?? tmpdir();
+    const sync = options.natsSync ?? "always";
+    const [nats, mongod] = await Promise.all([
+      TestNatsServer.start({ sync, parent }),
+      TestMongod.start({ parent }),
+    ]);
+    const folder = await mkdtemp(join(parent, "catchall-cluster-"));
     const rig = new ClusterRig({ nats, mongod }, folder, options);
     try {
       await rig.startNodes(options.nodes ?? ["n1", "n2", "n3"]);

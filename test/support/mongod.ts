@@ -19,6 +19,8 @@ export interface TestMongodOptions {
   /** False: a server that stands alone. */
   readonly isReplicaSet?: boolean;
   readonly cacheGb?: number;
+  /** Folder for its data; default: the system's for temporary files. */
+  readonly parent?: string;
 }
 
 export class TestMongod {
@@ -37,7 +39,7 @@ export class TestMongod {
 
   static async start(options: TestMongodOptions = {}): Promise<TestMongod> {
     const program = await findMongod();
-    const root = await mkdtemp(join(tmpdir(), "catchall-mongod-"));
+    const root = await mkdtemp(join(options.parent ?? tmpdir(), "catchall-mongod-"));
     const server = new TestMongod(root, program, await freePort(), options);
     await server.restart();
     return server;

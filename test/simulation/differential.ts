@@ -85,8 +85,11 @@ export async function compareScripts<Op>(
     const all = failures.map((failure) => String(failure).split("; before it")[0]);
     assert.fail(`${all.join("\n")}\nThe first of these:\n${String(failures[0])}`);
   }
-  if (process.env["CATCHALL_DIFFERENTIAL_SCRIPTS"] !== undefined)
+  // A run of one's own choice may be too short to show everything; it says what it showed.
+  if (process.env["CATCHALL_DIFFERENTIAL_SCRIPTS"] !== undefined) {
     console.log(comparison.port, seen);
+    return;
+  }
   for (const kind of kinds) assert.ok(seen.has(kind), `no script has shown "${kind}"`);
 }
 

@@ -25,6 +25,8 @@ async function main(): Promise<number> {
       "lease-ttl-ms": { type: "string", default: "2000" },
       /** Comma-separated; default: all. */
       kinds: { type: "string" },
+      /** Built product to run instead of dist/: with a defect, to see it found. */
+      product: { type: "string" },
       /** Instead of all that: every k-th acknowledgement of a script of so many operations gets lost. */
       "dropped-acks": { type: "string" },
     },
@@ -48,7 +50,7 @@ async function main(): Promise<number> {
     rate: Number(values.rate),
     leaseTtlMs,
     ...(kinds === undefined ? {} : { kinds }),
-    onLine,
+    ...{ product: values.product, onLine },
   });
   for (const line of linesOfReport(report)) onLine(line);
   return report.violations.length === 0 ? 0 : 1;

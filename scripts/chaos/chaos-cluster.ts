@@ -30,6 +30,8 @@ export interface ChaosClusterOptions {
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
   readonly flags: readonly string[];
+  /** Folder of the built product; default: that of this project. */
+  readonly product?: string | undefined;
   /** Filters of the links of one node; default: none. */
   readonly filters?: (node: string) => {
     readonly nats?: () => LinkFilter;
@@ -84,7 +86,7 @@ export class ChaosCluster {
     const folder = await mkdtemp(join(tmpdir(), "catchall-chaos-"));
     const cluster = new ChaosCluster({ nats, mongod }, folder, options);
     try {
-      await copyProduct(folder);
+      await copyProduct(options.product ?? join(ROOT, "dist"), folder);
       for (const id of options.nodes) cluster.nodes.push(await cluster.#createNode(id));
       for (const node of cluster.nodes) cluster.startNode(node);
       await cluster.allOpen(60_000);
@@ -228,8 +230,8 @@ function isOpen({ nodes, owners, handoffs }: ClusterView): boolean {
   return isNow && handoffs.length === 0 && owners.every(({ state }) => state === "open");
 }
 
-async function copyProduct(folder: string): Promise<void> {
-  await cp(join(ROOT, "dist"), join(folder, "dist"), { recursive: true });
+async function copyProduct(product: string, folder: string): Promise<void> {
+  await cp(product, join(folder, "dist"), { recursive: true });
   await cp(join(ROOT, "package.json"), join(folder, "package.json"));
   await symlink(join(ROOT, "node_modules"), join(folder, "node_modules"));
 }

@@ -1,0 +1,29 @@
+/**
+ * Goal: a cluster that is killed, frozen, stopped, moved, cut off and told nothing loses and doubles nothing and never
+ * lies. Method: scripts/chaos.ts, about twenty faults; `npm run chaos` goes on for as long as one likes.
+ */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { runChaos } from "../../scripts/chaos/chaos-run.ts";
+
+describe("chaos", { timeout: 280_000 }, () => {
+  it("finds no wrong answer in a cluster under some twenty faults", async (t) => {
+    const lines: string[] = [];
+    const report = await runChaos({
+      ...{ seed: 20261122, durationMs: 14_000, roundMs: 14_000, gapMaxMs: 900 },
+      ...{ nodes: 3, rate: 200, leaseTtlMs: 2000 },
+      onLine: (line) => lines.push(line),
+    });
+    t.diagnostic(`faults ${JSON.stringify(report.faults)}, ${report.acked} acknowledged`);
+    const said = [...lines, JSON.stringify(report.violations, null, 1)].join("\n");
+    assert.deepEqual(
+      report.violations.map(({ text }) => text),
+      [],
+      said,
+    );
+    const faults = Object.values(report.faults).reduce((sum, times) => sum + times, 0);
+    assert.ok(faults >= 10, `${faults} faults`);
+    assert.ok(report.acked > 100, `${report.acked} acknowledged`);
+    assert.ok(report.exactDomains > report.domains / 2, `${report.exactDomains} exact`);
+  });
+});

@@ -17,7 +17,7 @@ const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const RUN_LIMIT_MS = 45 * 60_000;
 /** One test, not one file: those with servers of their own need a while to start them. */
 const TEST_LIMIT_MS = 300_000;
-const CONCURRENCY = 2;
+const CONCURRENCY = 3;
 const TSC: string = path.join(ROOT, "node_modules", "typescript", "bin", "tsc");
 
 /** Test files of the tree in a fixed order, as paths relative to the root. */

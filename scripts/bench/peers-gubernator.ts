@@ -1,7 +1,7 @@
 /**
  * The six-peer cluster of gubernator (its own `gubernator-cluster`, one process) as a target: one hit of a rate limit
  * an event, in memory, nothing durable. Its program can't be had from a registry: build it from its sources and name it
- * in CATCHALL_GUBERNATOR_CLUSTER. It speaks another protocol, so it has a load loop of its own, checked by the hits that
+ * in GUBERNATOR_CLUSTER. It speaks another protocol, so it has a load loop of its own, checked by the hits that
  * it counted.
  */
 import { spawn } from "node:child_process";
@@ -23,9 +23,9 @@ const START_POLL_MS = 50;
 const START_SETTLE_POLLS = 20;
 
 export async function startGubernator(): Promise<Target> {
-  const program = process.env["CATCHALL_GUBERNATOR_CLUSTER"];
+  const program = process.env["GUBERNATOR_CLUSTER"];
   if (program === undefined) {
-    throw new Error("Build gubernator-cluster and name it in CATCHALL_GUBERNATOR_CLUSTER");
+    throw new Error("Build gubernator-cluster and name it in GUBERNATOR_CLUSTER");
   }
   const child = spawn(program, [], { stdio: "ignore" });
   for (let i = 0; i < START_SETTLE_POLLS || !(await isUp()); i++) {

@@ -3,11 +3,10 @@
  * another node is drained. Prints latencies and errors of three stretches of the same length: without moves, while
  * partitions move to the fourth, while the third is drained. Usage: `moves.ts [--rate 4000] [--seconds 10]`.
  */
-import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
+import { runLoadTool } from "./load-tool.ts";
 
 const NODES = ["n1", "n2", "n3"] as const;
 const FOURTH = "n4";
@@ -18,18 +17,10 @@ const WARMUP_S = 3;
 const LEAD_MS = 500;
 const SETTLE_S = 30;
 const POLL_MS = 100;
-const LOAD_SCRIPT: string = fileURLToPath(new URL("../load.ts", import.meta.url));
 
-async function load(urls: string, flags: readonly string[]): Promise<LoadOutcome> {
+function load(urls: string, flags: readonly string[]): Promise<LoadOutcome> {
   const target = ["--url", urls, "--connections", String(CONNECTIONS), "--mix", "challenge"];
-  const argv = ["--import", "tsx", LOAD_SCRIPT, ...target, ...flags, "--json", "--verify"];
-  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "inherit"] });
-  let stdout = "";
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  await new Promise((resolve) => child.once("close", resolve));
-  const result = JSON.parse(stdout) as { isSuccess: boolean; outcome: LoadOutcome };
-  if (!result.isSuccess) throw new Error(`Wrong counts: ${stdout}`);
-  return result.outcome;
+  return runLoadTool([...target, ...flags]);
 }
 
 function print(title: string, outcome: LoadOutcome, movedMs: number | null): void {

@@ -5,12 +5,10 @@
  * Options: `--only single,bulk,open-loop,memory`, `--targets bare,catchall,cluster,mongo,gubernator`, `--rounds`, `--events` or
  * `--duration`, `--settle` (a load before the one that is measured), `--domains-10m`, `--no-write`. Writes docs/benchmarks.md.
  */
-import { spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { type LimitsResult, measureLimits } from "./limits.ts";
+import { runLoadTool } from "./load-tool.ts";
 import { startMongoPeer } from "./peers.ts";
 import { startGubernator } from "./peers-gubernator.ts";
 import { type Measurement, markdownOf, medianOf, type Section } from "./report.ts";
@@ -57,28 +55,6 @@ const STARTERS: Readonly<Record<TargetName, (flags?: readonly string[]) => Promi
 const BULK_LINES = 1000;
 const CHECKPOINT_FLAGS = ["--checkpoint-interval", "5s"];
 const OPEN_LOOP_SHARE = 0.5;
-const LOAD_SCRIPT = fileURLToPath(new URL("../load.ts", import.meta.url));
-
-interface LoadJson {
-  readonly isSuccess: boolean;
-  readonly outcome: LoadOutcome;
-  readonly verification: unknown;
-}
-
-/** Runs the load tool as a process of its own. Errors: a wrong count, a failed run. */
-async function runLoadTool(flags: readonly string[]): Promise<LoadOutcome> {
-  const argv = ["--import", "tsx", LOAD_SCRIPT, ...flags, "--json", "--verify"];
-  const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "pipe"] });
-  let stdout = "";
-  let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  await new Promise((resolve) => child.once("close", resolve));
-  if (stdout === "") throw new Error(`The load tool failed: ${stderr}`);
-  const result = JSON.parse(stdout) as LoadJson;
-  if (!result.isSuccess) throw new Error(`Wrong counts: ${JSON.stringify(result)}`);
-  return result.outcome;
-}
 
 function load(
   target: Target,

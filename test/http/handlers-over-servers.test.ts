@@ -3,16 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import type { HttpServer } from "../../src/http/http-server.ts";
-import { openHttpServer } from "../../src/http/node-open-http-server.ts";
-import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { BROKEN_BODIES } from "../conformance/http-skipped-bodies.ts";
 import { type Fixture, openFixture } from "../support/http-fixture.ts";
 import { RawConnection } from "../support/raw-http.ts";
+import { type Listening, listenWith } from "../support/served-surface.ts";
 
 for (const kind of ["node", "uws"] as const) {
   describe(`handlers over ${kind}`, () => {
-    let server: HttpServer;
+    let listening: Listening;
     let fixture: Fixture;
     let base = "";
     const errors: unknown[] = [];
@@ -20,25 +18,17 @@ for (const kind of ["node", "uws"] as const) {
     before(async () => {
       fixture = openFixture({ limits: { bodyBytesMax: 1_000_000 } });
       fixture.ingress.pendingEventsMax = 100_000;
-      server = await openHttpServer(
+      listening = await listenWith(fixture.surface, {
         kind,
-        {
-          routes: fixture.surface.routes,
-          fallback: fixture.surface.fallback,
-          onError: (error) => errors.push(error),
-          requestDeadlineMs: 1_000,
-          bodyDeadlineMs: 5_000,
-          urlBytesMax: 2_048,
-          tls: null,
-        },
-        SILENT_LOGGER,
-      );
-      base = `http://127.0.0.1:${await server.listen("127.0.0.1", 0)}`;
+        onError: (error) => errors.push(error),
+        requestDeadlineMs: 1_000,
+        bodyDeadlineMs: 5_000,
+      });
+      base = `http://127.0.0.1:${listening.port}`;
     });
 
     after(async () => {
-      fixture.surface.endStreams();
-      await server.close();
+      await listening.close();
       assert.deepEqual(errors, []);
     });
 

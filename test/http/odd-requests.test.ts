@@ -9,14 +9,8 @@ import { performance } from "node:perf_hooks";
 import { describe, it } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { AccessControl } from "../../src/http/access-control.ts";
-import { createSurface } from "../../src/http/handlers.ts";
-import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
-import { openHttpServer } from "../../src/http/node-open-http-server.ts";
-import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
-import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
-import { NodeTimers } from "../../src/runtime/node-timers.ts";
 import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
+import { listenWith, surfaceOver } from "../support/served-surface.ts";
 import { TestWorld } from "../support/test-node.ts";
 
 const REQUESTS = Number(process.env["CATCHALL_ODD_REQUESTS"] ?? 2_000);
@@ -126,37 +120,15 @@ for (const kind of ["uws", "node"] as const) {
       const metrics = new PrometheusMetrics({ withProcess: false });
       const errors: unknown[] = [];
       const { router } = node.assembled;
-      const clock = { wallMs: () => Date.now(), monotonicMs: () => performance.now() };
-      const surface = createSurface({
-        ingress: router,
-        limits: { ...DEFAULT_HTTP_LIMITS, streamsMax: 100_000 },
-        clock,
-        timers: new NodeTimers(),
-        metrics,
-        accessControl: new AccessControl({
-          tokens: null,
-          digest: NODE_TOKEN_DIGEST,
-          host: "127.0.0.1",
-        }),
-        logger: SILENT_LOGGER,
-        version: "0.1.0",
-        scheme: "http",
-      });
-      const server = await openHttpServer(
+      const limits = { streamsMax: 100_000 };
+      const listening = await listenWith(surfaceOver({ ingress: router, limits, metrics }), {
         kind,
-        {
-          routes: surface.routes,
-          fallback: surface.fallback,
-          onError: (error) => errors.push(error),
-          requestDeadlineMs: 2_000,
-          bodyDeadlineMs: 1_000,
-          urlBytesMax: 2_048,
-          tls: null,
-        },
-        SILENT_LOGGER,
-      );
+        onError: (error) => errors.push(error),
+        requestDeadlineMs: 2_000,
+        bodyDeadlineMs: 1_000,
+      });
       try {
-        const port = await server.listen("127.0.0.1", 0);
+        const { port } = listening;
         const random = randomOf(kind === "uws" ? 123_456_789 : 987_654_321);
         let acknowledged = 0;
         let eventsMax = 0;
@@ -215,8 +187,7 @@ for (const kind of ["uws", "node"] as const) {
         );
         assert.equal((await node.counts("fresh.example"))[0], 1);
       } finally {
-        surface.endStreams();
-        await server.close();
+        await listening.close();
       }
     });
   });

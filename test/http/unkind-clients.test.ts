@@ -4,16 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { AccessControl } from "../../src/http/access-control.ts";
-import { createSurface } from "../../src/http/handlers.ts";
-import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
-import { openHttpServer } from "../../src/http/node-open-http-server.ts";
-import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
-import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
-import { NodeTimers } from "../../src/runtime/node-timers.ts";
-import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import { waitFor } from "../support/http-requests.ts";
 import { exchange, RawConnection, type RawResponse } from "../support/raw-http.ts";
+import { listenWith, surfaceOver } from "../support/served-surface.ts";
 import { type TestNode, TestWorld } from "../support/test-node.ts";
 
 const HOST = "Host: a.example\r\n";
@@ -56,41 +49,15 @@ async function withRig(kind: "uws" | "node", work: (rig: Rig) => Promise<void>):
   const world = new TestWorld();
   const node = await world.start({ pendingEventsMax: PENDING_MAX });
   const errors: unknown[] = [];
-  const surface = createSurface({
-    ingress: node.assembled.router,
-    limits: { ...DEFAULT_HTTP_LIMITS, bulkWaitMs: 50 },
-    clock: { wallMs: () => Date.now(), monotonicMs: () => performance.now() },
-    timers: new NodeTimers(),
-    metrics: new PrometheusMetrics({ withProcess: false }),
-    accessControl: new AccessControl({
-      tokens: null,
-      digest: NODE_TOKEN_DIGEST,
-      host: "127.0.0.1",
-    }),
-    logger: SILENT_LOGGER,
-    version: "0.1.0",
-    scheme: "http",
-  });
-  const server = await openHttpServer(
-    kind,
-    {
-      routes: surface.routes,
-      fallback: surface.fallback,
-      onError: (error) => errors.push(error),
-      requestDeadlineMs: 30_000,
-      bodyDeadlineMs: BODY_DEADLINE_MS,
-      urlBytesMax: 2_048,
-      tls: null,
-    },
-    SILENT_LOGGER,
-  );
+  const surface = surfaceOver({ ingress: node.assembled.router, limits: { bulkWaitMs: 50 } });
+  const deadlines = { requestDeadlineMs: 30_000, bodyDeadlineMs: BODY_DEADLINE_MS };
+  const onError = (error: unknown): number => errors.push(error);
+  const listening = await listenWith(surface, { kind, onError, ...deadlines });
   try {
-    const port = await server.listen("127.0.0.1", 0);
-    await work({ kind, port, world, node, errors });
+    await work({ kind, port: listening.port, world, node, errors });
     assert.deepEqual(errors, [], "no handler failed");
   } finally {
-    surface.endStreams();
-    await server.close();
+    await listening.close();
   }
 }
 

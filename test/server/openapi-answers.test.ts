@@ -11,17 +11,12 @@ import { after, before, describe, it } from "node:test";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { ROUTES, type RouteSpec, templateOf } from "../../src/api/routes.ts";
 import { loadConfig } from "../../src/config/config.ts";
-import { AccessControl } from "../../src/http/access-control.ts";
 import type { AccessToken } from "../../src/http/access-tokens.ts";
-import { createSurface, type HttpSurface } from "../../src/http/handlers.ts";
-import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
-import type { HttpServer } from "../../src/http/http-server.ts";
-import { openHttpServer } from "../../src/http/node-open-http-server.ts";
-import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
 import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import { type EmbeddedNode, startEmbeddedNode } from "../../src/server/embedded.ts";
 import { roleTokens } from "../support/http-fixture.ts";
+import { type Listening, listenWith, surfaceOver } from "../support/served-surface.ts";
 
 interface Answer {
   readonly status: number;
@@ -167,7 +162,7 @@ function chunkOf(domain: string): string {
 describe("Answers of a node", () => {
   let directory = "";
   let node: EmbeddedNode;
-  const open: { server: HttpServer; surface: HttpSurface }[] = [];
+  const open: Listening[] = [];
   let port = 0;
   let tokenPort = 0;
   let document: OpenApi;
@@ -197,41 +192,24 @@ describe("Answers of a node", () => {
   });
 
   after(async () => {
-    for (const { server, surface } of open) {
-      surface.endStreams();
-      await server.close();
-    }
+    for (const listening of open) await listening.close();
     await node.stop();
     await rm(directory, { recursive: true, force: true });
   });
 
   async function serve(tokens: readonly AccessToken[] | null): Promise<number> {
-    const surface = createSurface({
-      ingress: node.router,
-      limits: { ...DEFAULT_HTTP_LIMITS, bodyBytesMax: BODY_BYTES_MAX, authFailuresBurst: 100 },
-      clock: node.clock,
-      timers: node.timers,
-      metrics: new PrometheusMetrics({ withProcess: false }),
-      accessControl: new AccessControl({ tokens, digest: NODE_TOKEN_DIGEST, host: "127.0.0.1" }),
-      logger: SILENT_LOGGER,
-      version: "0.1.0",
-      scheme: "http",
+    const surface = surfaceOver({
+      ...{ ingress: node.router, clock: node.clock, timers: node.timers, tokens },
+      limits: { bodyBytesMax: BODY_BYTES_MAX, authFailuresBurst: 100 },
     });
-    const server = await openHttpServer(
-      "auto",
-      {
-        routes: surface.routes,
-        fallback: surface.fallback,
-        onError: (error) => assert.fail(String(error)),
-        requestDeadlineMs: 5_000,
-        bodyDeadlineMs: 5_000,
-        urlBytesMax: 2_048,
-        tls: null,
-      },
-      SILENT_LOGGER,
-    );
-    open.push({ server, surface });
-    return server.listen("127.0.0.1", 0);
+    const listening = await listenWith(surface, {
+      kind: "auto",
+      onError: (error) => assert.fail(String(error)),
+      requestDeadlineMs: 5_000,
+      bodyDeadlineMs: 5_000,
+    });
+    open.push(listening);
+    return listening.port;
   }
 
   /** Fails unless the document declares this answer, with its media type and shape. */

@@ -1,14 +1,14 @@
 /** The whole HTTP surface over fakes: hand-driven clock and timers, an ingress in memory, the real metrics. */
-import { AccessControl } from "../../src/http/access-control.ts";
 import { type AccessToken, parseTokens } from "../../src/http/access-tokens.ts";
-import { createSurface, type HttpSurface } from "../../src/http/handlers.ts";
-import { DEFAULT_HTTP_LIMITS, type HttpLimits } from "../../src/http/http-deps.ts";
+import type { HttpSurface } from "../../src/http/handlers.ts";
+import type { HttpLimits } from "../../src/http/http-deps.ts";
 import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
 import type { LogFields, Logger } from "../../src/runtime/logger.ts";
 import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import type { Timers } from "../../src/runtime/timers.ts";
 import { FakeHttp } from "./fake-http.ts";
 import { FakeIngress } from "./fake-ingress.ts";
+import { surfaceOver } from "./served-surface.ts";
 
 export class ManualTime implements Timers {
   nowMs = 0;
@@ -65,23 +65,7 @@ export function openFixture(options: FixtureOptions = {}): Fixture {
   const logged: { fields: LogFields; message: string }[] = [];
   const log = (fields: LogFields, message: string): void => void logged.push({ fields, message });
   const logger: Logger = { debug: log, info: log, warn: log, error: log };
-  const accessControl = new AccessControl({
-    tokens: options.tokens ?? null,
-    digest: NODE_TOKEN_DIGEST,
-    host: options.host ?? "127.0.0.1",
-  });
-  const limits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
-  const surface = createSurface({
-    ingress,
-    limits,
-    clock: time,
-    timers: time,
-    metrics,
-    accessControl,
-    logger,
-    version: "0.1.0",
-    scheme: options.scheme ?? "http",
-  });
+  const surface = surfaceOver({ ...options, ingress, clock: time, timers: time, metrics, logger });
   return { ingress, http: new FakeHttp(surface), surface, time, metrics, logged };
 }
 

@@ -5,20 +5,13 @@
  * What nobody can be told is counted apart: requests whose connection `--http uws` cuts because of bytes behind them
  * (docs/http-limits.md), and requests behind an event stream on one connection, whose answers wait for its end.
  */
-import { AccessControl } from "../../src/http/access-control.ts";
-import { createSurface } from "../../src/http/handlers.ts";
-import { DEFAULT_HTTP_LIMITS } from "../../src/http/http-deps.ts";
-import { openHttpServer } from "../../src/http/node-open-http-server.ts";
-import { NODE_TOKEN_DIGEST } from "../../src/http/node-token-digest.ts";
 import type { Router } from "../../src/router/router.ts";
-import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
-import { NodeTimers } from "../../src/runtime/node-timers.ts";
-import { PrometheusMetrics } from "../../src/runtime/prometheus-metrics.ts";
 import { FuzzLane } from "./http-fuzz-lane.ts";
 import { HonestClient } from "./http-honest-client.ts";
 import { AnswerJudge, acknowledgedBy } from "./http-judge.ts";
 import { type Mutant, mutantOf, randomOf } from "./http-mutations.ts";
 import { readStrictly } from "./http-reading.ts";
+import { listenWith, surfaceOver } from "./served-surface.ts";
 import { TestWorld } from "./test-node.ts";
 
 export interface FuzzOptions {
@@ -58,39 +51,16 @@ export async function runHttpFuzz(options: FuzzOptions): Promise<FuzzReport> {
   });
   const { router } = node.assembled;
   const run = new FuzzRun(options, router);
-  const surface = createSurface({
-    ingress: router,
-    limits: DEFAULT_HTTP_LIMITS,
-    clock: { wallMs: () => Date.now(), monotonicMs: () => performance.now() },
-    timers: new NodeTimers(),
-    metrics: new PrometheusMetrics({ withProcess: false }),
-    accessControl: new AccessControl({
-      tokens: null,
-      digest: NODE_TOKEN_DIGEST,
-      host: "127.0.0.1",
-    }),
-    logger: SILENT_LOGGER,
-    version: "0.1.0",
-    scheme: "http",
+  const listening = await listenWith(surfaceOver({ ingress: router }), {
+    kind: options.kind,
+    onError: (error) => run.fault(`a handler failed: ${String(error)}`, null),
+    requestDeadlineMs: 10_000,
+    bodyDeadlineMs: 10_000,
   });
-  const server = await openHttpServer(
-    options.kind,
-    {
-      routes: surface.routes,
-      fallback: surface.fallback,
-      onError: (error) => run.fault(`a handler failed: ${String(error)}`, null),
-      requestDeadlineMs: 10_000,
-      bodyDeadlineMs: 10_000,
-      urlBytesMax: 2_048,
-      tls: null,
-    },
-    SILENT_LOGGER,
-  );
   try {
-    return await run.over(await server.listen("127.0.0.1", 0));
+    return await run.over(listening.port);
   } finally {
-    surface.endStreams();
-    await server.close();
+    await listening.close();
   }
 }
 

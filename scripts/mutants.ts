@@ -3,7 +3,8 @@
  * simulator on it. A mutant that survives is a hole in the simulator: a fault, a piece of work or a check that is missing.
  * Usage: `npm run mutants -- [--only id,id] [--seed S] [--seeds N] [--catches K] [--limit SECONDS] [--list]`.
  * Each mutant runs until K seeds saw it, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
- * Mutants where the simulator does not go run the test files that they name instead.
+ * Mutants where the simulator does not go run the test files that they name instead, and those that few seeds see run
+ * them as well: there the tests decide.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
@@ -13,7 +14,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { LOW_LIMITS, MUTANTS } from "./mutants/list.ts";
-import { applyEdit, type Mutant } from "./mutants/mutant.ts";
+import { applyEdit, type Edit, type Mutant } from "./mutants/mutant.ts";
 import type { SeedReport } from "./mutants/run-seeds.ts";
 import { runTests, type TestRun } from "./mutants/run-tests.ts";
 
@@ -55,10 +56,6 @@ export class MutantTree {
   static async create(): Promise<MutantTree> {
     const path = await mkdtemp(join(tmpdir(), "catchall-mutants-"));
     for (const name of COPIED) await cp(join(ROOT, name), join(path, name), { recursive: true });
-    for (const edit of LOW_LIMITS) {
-      const file = join(path, edit.file);
-      await writeFile(file, applyEdit(await readFile(file, "utf8"), edit));
-    }
     await symlink(join(ROOT, "node_modules"), join(path, "node_modules"), "dir");
     return new MutantTree(path);
   }
@@ -67,11 +64,18 @@ export class MutantTree {
     await rm(this.#path, { recursive: true, force: true });
   }
 
-  /** Throws when an edit does not apply. The tree is as it was afterwards. */
-  async with<T>(mutant: Mutant | null, work: () => Promise<T>): Promise<T> {
+  /**
+   * `limits` are made as well: for tests none, they know the limits as they are. Throws when an edit does not apply. The
+   * tree is as it was afterwards.
+   */
+  async with<T>(
+    mutant: Mutant | null,
+    work: () => Promise<T>,
+    limits: readonly Edit[] = LOW_LIMITS,
+  ): Promise<T> {
     const originals = new Map<string, string>();
     const texts = new Map<string, string>();
-    for (const edit of mutant?.edits ?? []) {
+    for (const edit of [...limits, ...(mutant?.edits ?? [])]) {
       const path = join(this.#path, edit.file);
       const text = texts.get(path) ?? (await readFile(path, "utf8"));
       if (!originals.has(path)) originals.set(path, text);
@@ -112,16 +116,20 @@ export class MutantTree {
   }
 }
 
-/** What the tests say that a mutant names. */
-async function testRow(tree: MutantTree, mutant: Mutant, limitMs: number): Promise<Row> {
-  const files = mutant.tests ?? [];
+/** What these tests say. */
+async function testRow(
+  tree: MutantTree,
+  mutant: Mutant,
+  files: readonly string[],
+  limitMs: number,
+): Promise<Row> {
   const base = await tree.test(files, limitMs);
-  const run = await tree.with(mutant, () => tree.test(files, limitMs));
+  const run = await tree.with(mutant, () => tree.test(files, limitMs), []);
   const isSound = base.failed.length === 0 && base.errors === "" && !base.isLate;
   const isOk = isSound && run.failed.length > 0 && run.errors === "";
   const problem = isSound ? `SURVIVED ${run.errors}` : `the unmutated tests fail: ${base.failed}`;
   const seen = isOk ? `test: ${run.failed[0]}` : problem;
-  return { text: `${mutant.id.padEnd(ID_WIDTH)} ${seen}${run.isLate ? "; time limit" : ""}`, isOk };
+  return { text: `${seen}${run.isLate ? "; time limit" : ""}`, isOk };
 }
 
 async function collect(
@@ -165,20 +173,25 @@ function seedRow(mutant: Mutant, report: MutantReport): Row {
   }
   const rules = [...by].map(([rule, count]) => `${rule}×${count}`).join(" ");
   const isExpected = seen.some(({ rules }) => rules.some((rule) => mutant.expects.includes(rule)));
+  const survived = mutant.alsoTests === undefined ? "SURVIVED" : "no seed";
   const notes = [
-    seen.length === 0 ? "SURVIVED" : isExpected ? "" : `expected ${mutant.expects.join("/")}`,
+    seen.length === 0 ? survived : isExpected ? "" : `expected ${mutant.expects.join("/")}`,
     report.isLate ? "time limit" : "",
     report.errors === "" ? "" : `process failed: ${report.errors.trim().split("\n").at(-1)}`,
   ].filter((note) => note !== "");
   const share = `${seen.length}/${report.reports.length}`.padStart(7);
   const first = String(seen[0]?.seed ?? "–").padStart(5);
-  const text = `${mutant.id.padEnd(ID_WIDTH)} ${share} ${first}  ${rules} ${notes.join("; ")}`;
+  const text = `${share} ${first}  ${rules} ${notes.join("; ")}`.trimEnd();
   return { text, isOk: seen.length > 0 && report.errors === "" };
 }
 
 async function rowOf(tree: MutantTree, mutant: Mutant, range: SeedRange): Promise<Row> {
-  if (mutant.tests !== undefined) return testRow(tree, mutant, range.limitMs);
-  return seedRow(mutant, await tree.with(mutant, () => tree.run(range, () => undefined)));
+  const { tests, alsoTests } = mutant;
+  if (tests !== undefined) return testRow(tree, mutant, tests, range.limitMs);
+  const seen = seedRow(mutant, await tree.with(mutant, () => tree.run(range, () => undefined)));
+  if (alsoTests === undefined) return seen;
+  const test = await testRow(tree, mutant, alsoTests, range.limitMs);
+  return { text: `${seen.text}; ${test.text}`, isOk: test.isOk };
 }
 
 function say(line: string): void {
@@ -206,7 +219,7 @@ async function runAll(mutants: readonly Mutant[], range: SeedRange): Promise<num
       if (tree.isInterrupted) return bad + 1;
       try {
         const { text, isOk } = await rowOf(tree, mutant, range);
-        say(text);
+        say(`${mutant.id.padEnd(ID_WIDTH)} ${text}`);
         if (!isOk) bad++;
       } catch (error) {
         say(`${mutant.id.padEnd(ID_WIDTH)} DOES NOT APPLY: ${String(error)}`);

@@ -10,7 +10,16 @@ import type { ServiceFaults } from "../../src/simulation/sim-service.ts";
 const FAULTS_MS = 40_000;
 const HEAL_MS = 120_000;
 /** More often: what moves partitions, and what leases and fences are measured against. */
-const OFTEN = ["rebalance", "leave", "drain", "lag", "ambush", "ambush"] as const;
+const OFTEN = [
+  "rebalance",
+  "leave",
+  "drain",
+  "lag",
+  "ambush",
+  "ambush",
+  "halfCheckpoint",
+  "halfCheckpoint",
+] as const;
 
 export function densePlan(seed: number): PlanOptions {
   const options = { faultsMs: FAULTS_MS, healMs: HEAL_MS };
@@ -38,7 +47,7 @@ export function densePlan(seed: number): PlanOptions {
       faultGapMs: random.pick([700, 1500, 3000]),
       clientGapMs: random.pick([25, 50, 100]),
       keyed: random.pick([0, 0.3, 0.6]),
-      changeGapMs: random.pick([0, 150, 1000]),
+      changeGapMs: random.pick([0, 60, 150, 150, 600]),
       control: { ...drawn.control, service: denseService(random) },
       network: {
         delayMinMs: 0.1,

@@ -20,6 +20,8 @@ export interface Mutant {
   readonly expects: readonly string[];
   /** Where the simulator does not go: the test files that should see it, run instead. */
   readonly tests?: readonly string[];
+  /** Seen by few seeds: test files that see it in every run as well. */
+  readonly alsoTests?: readonly string[];
 }
 
 /** The text after the edit. Throws unless `find` is there exactly once. */

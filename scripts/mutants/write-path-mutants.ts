@@ -8,6 +8,8 @@ const FORWARDER = "src/router/sub-batch-forwarder.ts";
 const CHECKPOINTER = "src/checkpoint/checkpointer.ts";
 const FLOORS = "src/server/log-floors.ts";
 const CHECKPOINTS = "src/simulation/sim-checkpoint-store.ts";
+const APPEND_TESTS = ["test/commit/append-until-known.test.ts"] as const;
+const CHECKPOINTER_TESTS = ["test/checkpoint/checkpointer.test.ts"] as const;
 /** The lease is asked again before anything is acknowledged, and hides what only a fenced node does. */
 const LEASE_NOT_ASKED = {
   file: ACTOR,
@@ -113,6 +115,8 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       LEASE_NOT_ASKED,
     ],
     expects: ["I1", "I4", "I5", "I7", "I10", "I11", "I14", "I22"],
+    // Needs an owner that is frozen while it appends, is declared dead, and hears of it later than of the refusal.
+    alsoTests: APPEND_TESTS,
   },
   {
     id: "committed-told-as-refused",
@@ -256,6 +260,8 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I16", "I22"],
+    // Needs an event on a page that is written, then a change of its status, and a death behind the last page.
+    alsoTests: CHECKPOINTER_TESTS,
   },
   {
     id: "meta-stored-first",
@@ -268,6 +274,8 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I16", "I22"],
+    // Needs a change of rule since the last checkpoint, and a death between it and the pages that it changed.
+    alsoTests: CHECKPOINTER_TESTS,
   },
   {
     id: "page-put-unconditional",

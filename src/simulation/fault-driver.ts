@@ -146,6 +146,8 @@ export class FaultDriver {
         return this.#freeze(family, machine, this.#durationMs());
       case "ambush":
         return this.#ambush(node);
+      case "halfCheckpoint":
+        return this.#halveCheckpoint(node);
       case "wallJump":
         return machine.jumpWall(this.#random.between(-1, 1) * this.#jumpMaxMs());
       case "cut":
@@ -180,8 +182,31 @@ export class FaultDriver {
     const durationMs = random.between(1.5, 4) * this.#cluster.plan.leaseTtlMs;
     const sealingMs = random.between(0, SEALING_MAX_MS);
     const freeze = random.chance(0.7) ? "suspend" : "pause";
-    this.#cluster.logs.ambush(machine.index, () => {
-      if (!this.#isHealed) this.#freeze(freeze, machine, durationMs + sealingMs);
+    const deafMs = random.chance(0.5) ? random.between(0, ECHO_MAX_MS) : 0;
+    const { control, logs } = this.#cluster;
+    logs.ambush(machine.index, () => {
+      if (this.#isHealed) return;
+      this.#freeze(freeze, machine, durationMs + sealingMs);
+      if (deafMs === 0) return;
+      // The log has a leader of its own: it may be reached again before what says that this life is over.
+      control.service.cutOff.add(machine.index);
+      const endMs = durationMs + sealingMs + deafMs;
+      this.#after(endMs, () => control.service.cutOff.delete(machine.index));
+    });
+  }
+
+  /** Dies with its next checkpoint half stored: right behind rule and overrides, or after some of the requests. */
+  #halveCheckpoint(node: SimNode): void {
+    const random = this.#random;
+    const requests = random.chance(0.5) ? null : 1 + random.below(6);
+    const isStoreLost = random.chance(0.5);
+    const backMs = random.chance(0.5) ? 100 : this.#durationMs();
+    this.#cluster.checkpoints.ambush(node.machine.index, requests, () => {
+      if (this.#isHealed) return;
+      node.kill();
+      // With the store gone as well, nothing that was on its way arrives.
+      if (isStoreLost) this.#takeAway("mongoAway", 100);
+      this.#after(backMs, () => node.boot());
     });
   }
 
@@ -236,9 +261,8 @@ export class FaultDriver {
     this.#after(this.#random.unit() * durationMs, () => this.#injectNode(next, node));
   }
 
-  #takeAway(family: "natsAway" | "mongoAway"): void {
+  #takeAway(family: "natsAway" | "mongoAway", durationMs: number = this.#durationMs()): void {
     const { logs, control, checkpoints, network, world } = this.#cluster;
-    const durationMs = this.#durationMs();
     world.trace(family, Math.round(durationMs));
     if (family === "mongoAway") {
       checkpoints.service.isAway = true;

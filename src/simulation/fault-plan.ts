@@ -25,6 +25,7 @@ export const FAULT_FAMILIES = [
   "leaderLoss",
   "lag",
   "ambush",
+  "halfCheckpoint",
   "rebalance",
   "drain",
   "leave",
@@ -96,7 +97,11 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
   const isQuiet = random.chance(0.2);
   const lags = new SimRandom(seed, "plan/lags");
   const ambushes = new SimRandom(seed, "plan/ambushes");
-  const streams: Partial<Record<FaultFamily, SimRandom>> = { lag: lags, ambush: ambushes };
+  const streams: Partial<Record<FaultFamily, SimRandom>> = {
+    lag: lags,
+    ambush: ambushes,
+    halfCheckpoint: new SimRandom(seed, "plan/half checkpoints"),
+  };
   const drawn = FAULT_FAMILIES.filter((name) => (streams[name] ?? random).chance(0.5));
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);

@@ -22,27 +22,37 @@ import {
   type StoreRecord,
 } from "./sim-checkpoint-writer.ts";
 import type { SimLife } from "./sim-life.ts";
+import type { SimRandom } from "./sim-random.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
 import type { SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
 
 const CALL_TIMEOUT_MS = 5000;
 
+interface Ambush {
+  requests: number | null;
+  readonly strike: () => void;
+}
+
 export class SimCheckpointStore {
   readonly world: SimWorld;
   readonly service: SimService;
   readonly #history: Required<StoreHistory>;
+  readonly #halves: SimRandom;
   /** By partition, then by kind and id. */
   readonly #pages: Map<number, Map<string, CheckpointPage>> = new Map();
   readonly #manifests: Map<number, PartitionManifest> = new Map();
   /** When the manifests were put, by partition. */
   readonly #times: Map<number, number> = new Map();
   #record: StoreRecord | null = null;
+  /** By machine: what befalls it when a request of its checkpoint is stored. */
+  readonly #ambushes: Map<number, Ambush> = new Map();
 
   constructor(world: SimWorld, faults: ServiceFaults, history: Required<StoreHistory>) {
     this.world = world;
     this.service = new SimService(world, "checkpoint", faults);
     this.#history = history;
+    this.#halves = world.random("checkpoint/halves");
   }
 
   connect(life: SimLife): CheckpointStore {
@@ -51,6 +61,33 @@ export class SimCheckpointStore {
 
   heal(): void {
     this.service.heal();
+    this.#ambushes.clear();
+  }
+
+  /** `strike` is called once: after so many requests with pages of the machine, or the first with rule and overrides. */
+  ambush(machine: number, requests: number | null, strike: () => void): void {
+    this.#ambushes.set(machine, { requests, strike });
+  }
+
+  /**
+   * One request of the machine. False when only some pages were stored: they are put one by one, in no order, and the
+   * store may go away, or change its leader, in between.
+   */
+  putPages(machine: number, pages: readonly CheckpointPage[]): boolean {
+    const isHalf = this.#halves.chance(this.service.faults.answerLost);
+    for (const page of pages) if (!isHalf || this.#halves.chance(0.5)) this.putPage(page);
+    this.#strike(machine, pages);
+    return !isHalf;
+  }
+
+  #strike(machine: number, pages: readonly CheckpointPage[]): void {
+    const ambush = this.#ambushes.get(machine);
+    if (ambush === undefined) return;
+    if (ambush.requests === null) {
+      if (!pages.some(({ kind }) => kind === "meta")) return;
+    } else if (--ambush.requests > 0) return;
+    this.#ambushes.delete(machine);
+    this.world.after(0, ambush.strike);
   }
 
   get record(): StoreRecord | null {
@@ -157,6 +194,13 @@ class SimCheckpointClient implements CheckpointStore, CheckpointHost {
     this.instance = isOther ? null : (record?.instance ?? null);
     if (!isFull && this.instance === null) throw lost();
     return new SimCheckpointWriter(this, isFull);
+  }
+
+  async putPages(pages: readonly CheckpointPage[]): Promise<void> {
+    const { index } = this.#life.machine;
+    const isWhole = await this.ask("putPages", () => this.store.putPages(index, pages));
+    if (isWhole) return;
+    throw new CatchallError("checkpoint_unavailable", "The store has some of the pages");
   }
 
   async close(): Promise<void> {

@@ -33,7 +33,6 @@ export interface StoreRecord {
 export interface CheckpointShelf {
   readonly record: StoreRecord | null;
   identify(identity: Identity): void;
-  putPage(page: CheckpointPage): void;
   putManifest(manifest: PartitionManifest, timeMs: number): void;
   keyBuckets(partition: number): number[];
   forgetKeys(partition: number, buckets: readonly number[], watermark: Position): void;
@@ -47,6 +46,8 @@ export interface CheckpointHost {
   /** Buckets of keys that may lie in the store, by partition: known since an epoch began. */
   readonly kept: Map<number, { readonly epoch: number; buckets: readonly number[] }>;
   ask<T>(what: string, effect: () => T): Promise<T>;
+  /** One request. */
+  putPages(pages: readonly CheckpointPage[]): Promise<void>;
 }
 
 /** The store is not the one that a delta would build on. */
@@ -122,12 +123,8 @@ export class SimCheckpointWriter implements CheckpointWriter {
     if (this.#gathered.size === 0) return;
     const request = [...this.#gathered.values()];
     this.#gathered = new Map();
-    const { store } = this.#client;
-    const put = (): void => {
-      for (const page of request) store.putPage(page);
-    };
     const sent: Promise<void> = this.#client
-      .ask("putPages", put)
+      .putPages(request)
       .catch((error: unknown) => {
         this.#failure ??= error;
       })

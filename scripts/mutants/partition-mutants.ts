@@ -5,6 +5,7 @@ const ACTOR = "src/partition/partition-actor.ts";
 const STATE = "src/partition/partition-state.ts";
 const REPLAY = "src/partition/replay.ts";
 const SUPERVISOR = "src/server/partition-supervisor.ts";
+const INCOMING = "src/server/incoming-move.ts";
 const REPEAT =
   "if (producerSequence <= committed) return batch.committed(this.#keysOfRepeat(batch));";
 
@@ -34,7 +35,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: SUPERVISOR,
-        find: "endSequence = await appendMark(commit, actor.state, epoch, SECTION_RELEASE);",
+        find: "endSequence = await appendMark(commit, state, epoch, SECTION_RELEASE);",
         replace: "endSequence = commit.sequence; void appendMark; void SECTION_RELEASE;",
       },
     ],
@@ -45,11 +46,20 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     defect: "the target takes a partition itself when its owner does not answer",
     edits: [
       {
-        file: SUPERVISOR,
-        find: ".catch(() => this.#pause());",
+        file: INCOMING,
+        find: 'import { CatchallError } from "../model/errors.ts";',
         replace:
-          ".catch(async () => { const move = { partition, from: owner, epoch, endSequence }; " +
-          "await table.change((now) => finishMove(now, move)); });",
+          'import { finishMove } from "../control-plane/table-changes.ts";\n' +
+          'import { CatchallError } from "../model/errors.ts";',
+      },
+      {
+        file: INCOMING,
+        find: ".catch(() => null);",
+        replace:
+          ".catch(async () => { const { state, table } = this.#options; " +
+          "const { partition } = state; const end = target.covered.sequence; " +
+          "const move = { partition, from: owner, epoch, endSequence: end, bytes: 0 }; " +
+          "await table.change((now) => finishMove(now, move)); return null; });",
       },
     ],
     expects: ["I11"],
@@ -59,9 +69,14 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
     defect: "a planned move opens without the owner's last entries",
     edits: [
       {
-        file: SUPERVISOR,
-        find: "const rest = await replay([{ target, stretches: now.lineage }]);",
-        replace: "const rest = { lastTimeMs: 0 };",
+        file: INCOMING,
+        find: "await this.#replay(target, [{ epoch, incarnation: owner, endSequence }]);\n    }",
+        replace: "}",
+      },
+      {
+        file: INCOMING,
+        find: "    await this.#replay(target, now.lineage);\n    assertKnown(target, now.epoch);",
+        replace: "    void now.lineage;",
       },
     ],
     expects: ["I5", "I7", "I17", "I8", "I20", "I1", "I4", "I22"],
@@ -94,7 +109,7 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       { file: SUPERVISOR, find: "this.#options.commit.raiseTime(lastTimeMs);", replace: "" },
       {
         file: SUPERVISOR,
-        find: "commit.raiseTime(Math.max(lastTimeMs, rest.lastTimeMs));",
+        find: "commit.raiseTime(end.lastTimeMs);",
         replace: "void commit;",
       },
     ],

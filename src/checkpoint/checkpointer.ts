@@ -71,6 +71,10 @@ export class Checkpointer {
   readonly #options: CheckpointerOptions;
   #timer: TimerHandle | null = null;
   #running: Promise<void> | null = null;
+  /** Ends of the checkpoints of single partitions that are under way or wait for their turn. */
+  readonly #single: Map<number, Promise<void>> = new Map();
+  /** End of the last checkpoint that was asked for: one is written at a time. */
+  #turn: Promise<void> = Promise.resolve();
   #mustBeFull = false;
   #isStopped = false;
   #coveredSequence = 0;
@@ -96,21 +100,55 @@ export class Checkpointer {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
-    await this.#running;
+    await this.#turn;
   }
 
   /** Writes one checkpoint; joins the one that is running. Never rejects: a failure is logged, the log keeps all. */
   run(): Promise<void> {
-    this.#running ??= this.#write().finally(() => {
+    this.#running ??= this.#inTurn(() => this.#write()).finally(() => {
       this.#running = null;
     });
     return this.#running;
   }
 
+  /**
+   * Writes what one open partition has changed, so that whoever takes it over replays little; the log is trimmed by the
+   * next `run`. Only for stores that put each manifest by itself. Never rejects, like `run`.
+   */
+  runOne(partition: number): Promise<void> {
+    let single = this.#single.get(partition);
+    if (single === undefined) {
+      single = this.#inTurn(() => this.#writeOne(partition)).finally(() => {
+        this.#single.delete(partition);
+      });
+      this.#single.set(partition, single);
+    }
+    return single;
+  }
+
+  #inTurn(write: () => Promise<void>): Promise<void> {
+    this.#turn = this.#turn.then(write);
+    return this.#turn;
+  }
+
+  async #writeOne(partition: number): Promise<void> {
+    if (this.#isStopped) return;
+    // What must be written in full is the state of all partitions, or the store would miss some.
+    if (this.#mustBeFull || this.#options.store.wantsFull) return this.#write();
+    const isWanted = (source: CheckpointSource): boolean => source.partition === partition;
+    if (this.#options.sources().some(isWanted)) await this.#writeManifests(isWanted, false);
+  }
+
   async #write(): Promise<void> {
-    const { logger } = this.#options;
-    const checkpoint = await this.#writeManifest();
+    const { clock, observer, logger, store } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const isFull = this.#mustBeFull || store.wantsFull;
+    const checkpoint = await this.#writeManifests(() => true, isFull);
     if (checkpoint === null) return;
+    this.#mustBeFull = false;
+    this.#coveredSequence = checkpoint.sequence;
+    this.lastCheckpointMs = checkpoint.timeMs;
+    observer.checkpointed(clock.monotonicMs() - startedMs, checkpoint.bytes);
     try {
       await this.#options.confirmed(checkpoint);
     } catch (error) {
@@ -119,16 +157,17 @@ export class Checkpointer {
   }
 
   /** Resolves to what the new checkpoint covers, null when it failed. */
-  async #writeManifest(): Promise<ConfirmedCheckpoint | null> {
-    const { store, clock, observer, logger } = this.#options;
-    const startedMs = clock.monotonicMs();
-    const isFull = this.#mustBeFull || store.wantsFull;
+  async #writeManifests(
+    isWanted: (source: CheckpointSource) => boolean,
+    isFull: boolean,
+  ): Promise<(ConfirmedCheckpoint & { readonly bytes: number }) | null> {
+    const { store, incarnation, logger } = this.#options;
     let writer: CheckpointWriter | null = null;
     try {
       writer = await store.begin(isFull);
       const sequence = this.#options.appliedSequence();
-      const { incarnation } = this.#options;
-      const watermarks = this.#options.sources().map((source) => ({
+      const sources = this.#options.sources().filter(isWanted);
+      const watermarks = sources.map((source) => ({
         source,
         // A partition without traffic advances as well, or it would pin the log.
         watermark: { epoch: source.epoch, incarnation, sequence },
@@ -147,11 +186,7 @@ export class Checkpointer {
       await this.#putAll(writer, metas);
       const timeMs = this.#options.entryTimeMs();
       const bytes = await writer.commit({ ...this.#options.identity, timeMs, manifests });
-      this.#mustBeFull = false;
-      this.#coveredSequence = sequence;
-      this.lastCheckpointMs = timeMs;
-      observer.checkpointed(clock.monotonicMs() - startedMs, bytes);
-      return { timeMs, sequence, manifests };
+      return { timeMs, sequence, manifests, bytes };
     } catch (error) {
       // Dirty marks of pages already encoded are gone, so the next checkpoint writes everything.
       this.#mustBeFull = true;

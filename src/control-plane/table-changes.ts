@@ -174,6 +174,12 @@ export interface Move {
   readonly epoch: number;
 }
 
+/** A move whose RELEASE lies at `endSequence`; `bytes` of its counter table were moved. */
+export interface FinishedMove extends Move {
+  readonly endSequence: number;
+  readonly bytes: number;
+}
+
 /** Names the target; nothing changes hands. Null when the move can't start or is on already. */
 export function startMove(
   table: ControlTable,
@@ -189,12 +195,9 @@ export function startMove(
 /**
  * By the owner alone, once its RELEASE lies at `endSequence` in its log: the target becomes the owner. If the target is
  * gone, the owner takes it back, in a new epoch all the same, since the old one has ended in the log.
- * `bytes` of its counter table are added to the rebalance that planned the move.
+ * Its bytes are added to the rebalance that planned the move.
  */
-export function finishMove(
-  table: ControlTable,
-  move: Move & { readonly endSequence: number; readonly bytes: number },
-): ControlTable | null {
+export function finishMove(table: ControlTable, move: FinishedMove): ControlTable | null {
   const assignment = currentOf(table, move);
   if (assignment === null) return null;
   const isTargetAlive = memberOf(table, assignment.moveTo)?.state === "alive";

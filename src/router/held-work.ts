@@ -6,9 +6,9 @@
 
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
 
-/** Delays: 5, 10, 20, 40, 80, 160, 160 … ms. A planned move takes a few ms, a failover seconds. */
+/** Delays: 5, 10, 20, 40, 40 … ms. A planned move takes some 20 ms, a failover seconds. */
 const STEP_MS = 5;
-const DOUBLINGS_MAX = 5;
+const DOUBLINGS_MAX = 3;
 
 export class HeldWork<T extends object> {
   readonly #timers: Timers;

@@ -127,6 +127,7 @@ export class ClusterLife implements ClusterNode {
     });
     const queries = peerQueries({
       committedSequence: () => this.#commit.sequence,
+      prepare: (request) => this.#supervisor.prepare(request),
       release: (request) => this.#supervisor.release(request),
       nodeView: () => this.#nodeView(),
     });
@@ -310,6 +311,7 @@ export class ClusterLife implements ClusterNode {
       createActor: (state, epoch) => factory.createActor(state, epoch, commit),
       recover: (tasks) => recover({ tasks, store, log, hasClaims: true, expected }),
       replay: (tasks) => replayBehindCheckpoints({ store, log, hasClaims: true }, tasks),
+      checkpoint: (partition) => this.checkpointer.runOne(partition),
       applyRule: (change) => local.applyRuleOn(change, null),
       observer: { handoff: (result) => this.#metrics.handoff(result) },
       onFenced: (reason) => this.#end(reason),

@@ -5,19 +5,24 @@
 
 import { CatchallError } from "../model/errors.ts";
 import type { PeerQuery } from "../router/peer-handler.ts";
+import type { Fields } from "../router/peer-messages.ts";
 import type { PeerRequests } from "../router/peer-requests.ts";
 import type { ControlPeers, NodeView } from "./cluster-control.ts";
-import type { OwnershipPeers, ReleaseRequest } from "./ownership-ports.ts";
+import type { MoveRequest, OwnershipPeers } from "./ownership-ports.ts";
 
 const COMMITTED_SEQUENCE = "committedSequence";
+const CHECKPOINT = "checkpoint";
 const RELEASE = "release";
 const NODE_VIEW = "nodeView";
 /** A silent node must not hold up the view of all others. */
 const NODE_VIEW_LIMIT_MS = 1000;
+/** A move goes on without the owner's checkpoint after this long. */
+const CHECKPOINT_LIMIT_MS = 10_000;
 
 export interface PeerAnswers {
   committedSequence(): number;
-  release(request: ReleaseRequest): Promise<void>;
+  prepare(request: MoveRequest): Promise<void>;
+  release(request: MoveRequest): Promise<number>;
   nodeView(): NodeView;
 }
 
@@ -27,14 +32,13 @@ export function peerQueries(answers: PeerAnswers): ReadonlyMap<string, PeerQuery
     [COMMITTED_SEQUENCE, async () => answers.committedSequence()],
     [NODE_VIEW, async () => answers.nodeView()],
     [
-      RELEASE,
+      CHECKPOINT,
       async (body) => {
-        const [partition, epoch, to] = [body["partition"], body["epoch"], body["to"]];
-        if (!isCount(partition) || !isCount(epoch) || !isCount(to)) throw damagedQuestion();
-        await answers.release({ partition, epoch, to });
+        await answers.prepare(moveRequestOf(body));
         return true;
       },
     ],
+    [RELEASE, async (body) => answers.release(moveRequestOf(body))],
   ]);
 }
 
@@ -60,8 +64,14 @@ export class ClusterPeers implements OwnershipPeers, Pick<ControlPeers, "nodeVie
     return value;
   }
 
-  async askRelease(incarnation: number, release: ReleaseRequest): Promise<void> {
-    await this.#requests.query(incarnation, RELEASE, { ...release });
+  async askCheckpoint(incarnation: number, move: MoveRequest): Promise<void> {
+    await this.#requests.query(incarnation, CHECKPOINT, { ...move }, CHECKPOINT_LIMIT_MS);
+  }
+
+  async askRelease(incarnation: number, move: MoveRequest): Promise<number> {
+    const value = await this.#requests.query(incarnation, RELEASE, { ...move });
+    if (!isCount(value)) throw damagedQuestion();
+    return value;
   }
 
   async nodeView(incarnation: number): Promise<NodeView | null> {
@@ -74,6 +84,12 @@ export class ClusterPeers implements OwnershipPeers, Pick<ControlPeers, "nodeVie
       return null;
     }
   }
+}
+
+function moveRequestOf(body: Fields): MoveRequest {
+  const [partition, epoch, to] = [body["partition"], body["epoch"], body["to"]];
+  if (!isCount(partition) || !isCount(epoch) || !isCount(to)) throw damagedQuestion();
+  return { partition, epoch, to };
 }
 
 function isNodeView(value: unknown): value is NodeView {

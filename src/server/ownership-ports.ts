@@ -15,11 +15,13 @@ export interface TableSource {
 export interface OwnershipPeers {
   /** Last committed sequence of a living incarnation's log. */
   committedSequence(incarnation: number): Promise<number>;
-  /** Asks the owner to release a partition to this node; resolves when the table says so. */
-  askRelease(incarnation: number, release: ReleaseRequest): Promise<void>;
+  /** Asks the owner to write what a partition has changed into a checkpoint; resolves when that is there, or can't be. */
+  askCheckpoint(incarnation: number, move: MoveRequest): Promise<void>;
+  /** Asks the owner to release a partition to this node; resolves to the sequence of RELEASE, before the table says so. */
+  askRelease(incarnation: number, move: MoveRequest): Promise<number>;
 }
 
-export interface ReleaseRequest {
+export interface MoveRequest {
   readonly partition: number;
   /** Epoch of the owner that is asked. */
   readonly epoch: number;

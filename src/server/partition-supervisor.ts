@@ -10,7 +10,12 @@
 
 import type { ConfirmedCheckpoint } from "../checkpoint/checkpointer.ts";
 import type { GroupCommit } from "../commit/group-commit.ts";
-import { clearLineage, dropMove, finishMove } from "../control-plane/table-changes.ts";
+import {
+  clearLineage,
+  dropMove,
+  type FinishedMove,
+  finishMove,
+} from "../control-plane/table-changes.ts";
 import { CatchallError } from "../model/errors.ts";
 import {
   type ControlTable,
@@ -23,23 +28,17 @@ import type { PartitionActor } from "../partition/partition-actor.ts";
 import type { PartitionHost } from "../partition/partition-host.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
 import type { RecoveryReport, RecoveryTask } from "../partition/recovery.ts";
-import type { ReplayReport, ReplayTarget, ReplayTask } from "../partition/replay.ts";
+import type { ReplayReport, ReplayTask } from "../partition/replay.ts";
 import { SECTION_CLAIM, SECTION_RELEASE, SECTION_RULE } from "../partition/section-codec.ts";
 import type { RuleChange } from "../router/local-answers.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Timers } from "../runtime/timers.ts";
+import { assertKnown, IncomingMove } from "./incoming-move.ts";
 import type { LogFloors } from "./log-floors.ts";
-import type { OwnershipPeers, ReleaseRequest, TableSource } from "./ownership-ports.ts";
+import type { MoveRequest, OwnershipPeers, TableSource } from "./ownership-ports.ts";
 import { PartitionFailures } from "./partition-failures.ts";
 
-/** A target asks for the release once a round of catching up takes no longer than this, doubled with each round. */
-const WARM_GAP_MS = 10;
-const WARM_GAP_MS_MAX = 1000;
-/** Between two rounds of a move that waits for its owner. */
-const WARM_PAUSE_MS = 50;
-/** A move that is not done so long after its first recovery, which ends or fails by itself, is dropped by its target. */
-const WARM_MS_MAX = 120_000;
 /** Until a move that failed, or a rule that could not be given, is tried again. */
 const RETRY_MS = 500;
 /** Until the control store is asked again to give a released partition away. */
@@ -59,6 +58,8 @@ export interface PartitionSupervisorOptions {
   readonly createActor: (state: PartitionState, epoch: number) => PartitionActor;
   readonly recover: (tasks: readonly RecoveryTask[]) => Promise<RecoveryReport>;
   readonly replay: (tasks: readonly ReplayTask[]) => Promise<ReplayReport>;
+  /** Writes what an open partition has changed into the checkpoint store, as far as that can be had. */
+  readonly checkpoint: (partition: number) => Promise<void>;
   /** Appends a rule to every open partition that does not have it. */
   readonly applyRule: (change: RuleChange) => Promise<unknown>;
   readonly clock: Clock;
@@ -69,13 +70,24 @@ export interface PartitionSupervisorOptions {
   readonly onFenced: (reason: string) => void;
 }
 
+interface OpenSlot {
+  readonly kind: "open";
+  readonly epoch: number;
+  readonly actor: PartitionActor;
+}
+
 type Slot =
   | { readonly kind: "opening"; readonly epoch: number }
   | { readonly kind: "warming"; readonly epoch: number }
-  | { readonly kind: "open"; readonly epoch: number; readonly actor: PartitionActor }
-  | { readonly kind: "releasing"; readonly epoch: number; readonly done: Promise<void> }
-  /** RELEASE is durable; the table does not show it yet. */
-  | { readonly kind: "released"; readonly epoch: number; readonly state: PartitionState };
+  | OpenSlot
+  | { readonly kind: "releasing"; readonly epoch: number; readonly done: Promise<number> }
+  /** RELEASE is durable as this entry; the table does not show it yet. */
+  | {
+      readonly kind: "released";
+      readonly epoch: number;
+      readonly state: PartitionState;
+      readonly endSequence: number;
+    };
 
 export class PartitionSupervisor {
   readonly #options: PartitionSupervisorOptions;
@@ -151,22 +163,35 @@ export class PartitionSupervisor {
     this.#keepRule(table);
   }
 
-  /** Gives a partition away, as the target asked. Errors: `not_owner` when the table does not say so. */
-  async release(request: ReleaseRequest): Promise<void> {
-    const { partition, epoch, to } = request;
+  /** Shortens what the target of a move has to replay. Errors: `not_owner` when the table does not say so. */
+  async prepare(request: MoveRequest): Promise<void> {
+    this.#slotToGive(request);
+    await this.#options.checkpoint(request.partition);
+  }
+
+  /**
+   * Gives a partition away, as the target asked; resolves to the sequence of RELEASE once that is durable. The table
+   * follows. Errors: `not_owner` when the table does not say so.
+   */
+  async release(request: MoveRequest): Promise<number> {
+    const { partition, epoch } = request;
     const slot = this.#slots.get(partition);
     if (slot?.kind === "releasing" && slot.epoch === epoch) return slot.done;
+    if (slot?.kind === "released" && slot.epoch === epoch) return slot.endSequence;
+    const done = this.#release(partition, this.#slotToGive(request));
+    this.#slots.set(partition, { kind: "releasing", epoch, done });
+    return done;
+  }
+
+  #slotToGive({ partition, epoch, to }: MoveRequest): OpenSlot {
+    const slot = this.#slots.get(partition);
     const assignment = this.#assignmentOf(partition);
     const isAgreed =
       assignment?.owner === this.#options.self &&
       assignment.epoch === epoch &&
       assignment.moveTo === to;
-    if (slot?.kind !== "open" || slot.epoch !== epoch || !isAgreed) {
-      throw new CatchallError("not_owner", `Partition ${partition} is not to move from here`);
-    }
-    const done = this.#release(partition, slot);
-    this.#slots.set(partition, { kind: "releasing", epoch, done });
-    return done;
+    if (slot?.kind === "open" && slot.epoch === epoch && isAgreed) return slot;
+    throw new CatchallError("not_owner", `Partition ${partition} is not to move from here`);
   }
 
   /** A checkpoint is durable: the table may forget the lineage behind it, the log what nobody needs. */
@@ -295,82 +320,51 @@ export class PartitionSupervisor {
 
   async #warm(partition: number, assignment: PartitionAssignment): Promise<void> {
     const { epoch, owner } = assignment;
+    const { self, table, commit, observer, createState } = this.#options;
     this.#slots.set(partition, { kind: "warming", epoch });
-    const { clock, createState, recover } = this.#options;
-    let deadlineMs = Number.POSITIVE_INFINITY;
     const state = createState(partition);
+    const move = new IncomingMove({
+      ...this.#options,
+      ...{ state, owner, epoch },
+      isEnded: () => this.#isEnded,
+    });
     try {
-      const recovered = await recover([{ state, lineage: assignment.lineage }]);
-      deadlineMs = clock.monotonicMs() + WARM_MS_MAX;
-      const isOpen = await this.#moveHere(state, assignment, recovered, deadlineMs);
-      this.#options.observer.handoff(isOpen ? "done" : "dropped");
-      if (!isOpen) {
+      const end = await move.run();
+      if (end !== null) {
+        commit.raiseTime(end.lastTimeMs);
+        await this.#open(state, end.epoch);
+      }
+      observer.handoff(end === null ? "dropped" : "done");
+      if (end === null) {
         state.window.discard();
         this.#slots.delete(partition);
       }
     } catch (error) {
       state.window.discard();
       if (this.#isEnded) return;
-      this.#options.observer.handoff("failed");
+      observer.handoff("failed");
       this.#moveFailures.failed([partition], error);
       // Its slot is kept meanwhile: what fails at once must not be tried again at once. No longer though: the table may
       // make this node the owner.
       await this.#pause(RETRY_MS);
       this.#slots.delete(partition);
     }
-    if (!this.#isEnded && clock.monotonicMs() >= deadlineMs) {
-      const late = { partition, from: owner, epoch, to: this.#options.self };
-      await this.#options.table.change((table) => dropMove(table, late)).catch(() => undefined);
+    if (!this.#isEnded && move.isLate) {
+      const late = { partition, from: owner, epoch, to: self };
+      await table.change((current) => dropMove(current, late)).catch(() => undefined);
     }
     // Also when nothing was dropped: the table may have made this node the owner meanwhile.
     this.step();
   }
 
-  /** Resolves to false when the table wants something else by now. */
-  async #moveHere(
-    state: PartitionState,
-    { owner, epoch }: PartitionAssignment,
-    recovered: RecoveryReport,
-    deadlineMs: number,
-  ): Promise<boolean> {
-    const { self, clock, commit, peers, table, replay } = this.#options;
-    const { partition } = state;
-    const target = recovered.targets[0];
-    if (target === undefined) throw new CatchallError("internal");
-    assertKnown(target, epoch);
-    let gapMs = WARM_GAP_MS;
-    let lastTimeMs = recovered.lastTimeMs;
-    let now = this.#assignmentOf(partition);
-    while (now?.owner === owner && now.epoch === epoch && now.moveTo === self) {
-      if (this.#isEnded || clock.monotonicMs() >= deadlineMs) return false;
-      const startedMs = clock.monotonicMs();
-      const endSequence = await peers.committedSequence(owner);
-      const stretches = [{ epoch, incarnation: owner, endSequence }];
-      const round = await replay([{ target, stretches }]);
-      lastTimeMs = Math.max(lastTimeMs, round.lastTimeMs);
-      // A log that answers slowly is never closer: then the pause is as long as one round takes.
-      gapMs = Math.min(2 * gapMs, WARM_GAP_MS_MAX);
-      if (clock.monotonicMs() - startedMs <= gapMs) {
-        await peers.askRelease(owner, { partition, epoch, to: self }).catch(() => this.#pause());
-      }
-      await table.refresh();
-      now = this.#assignmentOf(partition);
-    }
-    if (now?.owner !== self || this.#isEnded) return false;
-    const rest = await replay([{ target, stretches: now.lineage }]);
-    assertKnown(target, now.epoch);
-    commit.raiseTime(Math.max(lastTimeMs, rest.lastTimeMs));
-    await this.#open(state, now.epoch);
-    return true;
-  }
-
-  async #release(partition: number, slot: Slot & { readonly kind: "open" }): Promise<void> {
-    const { self, host, commit, table } = this.#options;
+  async #release(partition: number, slot: OpenSlot): Promise<number> {
+    const { self, host, commit } = this.#options;
     const { actor, epoch } = slot;
+    const { state } = actor;
     actor.close();
     let endSequence: number;
     try {
-      endSequence = await appendMark(commit, actor.state, epoch, SECTION_RELEASE);
+      endSequence = await appendMark(commit, state, epoch, SECTION_RELEASE);
     } catch (error) {
       if (error instanceof CatchallError && error.code === "log_full") {
         actor.reopen();
@@ -379,17 +373,22 @@ export class PartitionSupervisor {
       throw error;
     }
     host.close(partition);
-    this.#slots.set(partition, { kind: "released", epoch, state: actor.state });
-    const move = { partition, from: self, epoch, endSequence, bytes: actor.state.table.bytes };
+    this.#slots.set(partition, { kind: "released", epoch, state, endSequence });
+    const { bytes } = state.table;
+    // The target reads the last entries meanwhile.
+    void this.#giveAway({ partition, from: self, epoch, endSequence, bytes });
+    return endSequence;
+  }
+
+  async #giveAway(move: FinishedMove): Promise<void> {
+    const { table, logger } = this.#options;
     while (!this.#isEnded) {
       try {
         await table.change((current) => finishMove(current, move));
         return this.step();
       } catch (error) {
-        this.#options.logger.warn(
-          { err: error, partition },
-          "A release waits for the control store",
-        );
+        const { partition } = move;
+        logger.warn({ err: error, partition }, "A release waits for the control store");
         await this.#pause(TABLE_RETRY_MS);
       }
     }
@@ -427,7 +426,7 @@ export class PartitionSupervisor {
     return this.#options.table.current()?.table.partitions[partition];
   }
 
-  #pause(ms: number = WARM_PAUSE_MS): Promise<void> {
+  #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
       this.#options.timers.after(ms, resolve);
     });
@@ -436,14 +435,4 @@ export class PartitionSupervisor {
 
 function isBehind(actor: PartitionActor, table: ControlTable): boolean {
   return actor.state.ruleRevision < table.ruleRevision;
-}
-
-/** Every epoch before this one must be accounted for; else its checkpoint is lost, and counts with it. */
-function assertKnown({ state, covered }: ReplayTarget, epoch: number): void {
-  if (covered.epoch >= epoch - 1) return;
-  throw new CatchallError(
-    "checkpoint_damaged",
-    `Partition ${state.partition} is known up to epoch ${covered.epoch}, it is in epoch ${epoch}: ` +
-      "a checkpoint is missing",
-  );
 }

@@ -28,6 +28,7 @@ class Bench {
   isMetaDirty = false;
   pageIds: readonly number[] = [5];
   readonly source: CheckpointSource;
+  others: readonly CheckpointSource[] = [];
   readonly checkpointer: Checkpointer;
 
   constructor(trimming: Partial<LogTrimmerOptions> = {}, timers: Timers = TEST_TIMERS) {
@@ -65,7 +66,7 @@ class Bench {
       logger: { ...SILENT_LOGGER, error: (fields: object) => this.errors.push(fields) },
       intervalMs: 1000,
       incarnation: 3,
-      sources: () => [this.source],
+      sources: () => [this.source, ...this.others],
       appliedSequence: () => this.sequence,
       entryTimeMs: () => this.clock.nowMs,
       identity: { formatVersion: 1, partitions: 1, hashName: "h", canonicalisationVersion: "c" },
@@ -160,6 +161,49 @@ describe("Checkpointer", () => {
     const puts = bench.calls.filter((call) => call.startsWith("put"));
     assert.deepEqual(puts, ["put counters counters", "put counters keys", "put meta"]);
     assert.equal(turns, 1);
+  });
+
+  it("writes one partition by itself, once however often it is asked meanwhile, and trims nothing", async () => {
+    const bench = new Bench();
+    bench.others = [{ ...bench.source, partition: 4 }];
+    const { checkpointer } = bench;
+    await Promise.all([checkpointer.runOne(0), checkpointer.runOne(0), checkpointer.runOne(9)]);
+    const partitions = bench.manifests.map(({ manifests }) =>
+      manifests.map((one) => one.partition),
+    );
+    assert.deepEqual(partitions, [[0]]);
+    assert.ok(bench.pages.length > 0, "there are pages");
+    assert.ok(bench.pages.every(({ partition }) => partition === 0));
+    assert.equal(bench.calls.includes("observed"), false);
+    assert.equal(checkpointer.lastCheckpointMs, null);
+    assert.equal(checkpointer.lagEntries, bench.sequence, "the log is as long as before");
+  });
+
+  it("writes all partitions where one alone would leave the store without the others", async () => {
+    const bench = new Bench();
+    bench.others = [{ ...bench.source, partition: 4 }];
+    bench.wantsFull = true;
+    await bench.checkpointer.runOne(4);
+    assert.deepEqual(
+      bench.manifests[0]?.manifests.map(({ partition }) => partition),
+      [0, 4],
+    );
+    bench.wantsFull = false;
+    bench.failAt = "commit";
+    await bench.checkpointer.runOne(4);
+    await bench.checkpointer.runOne(4);
+    assert.deepEqual(
+      bench.manifests[1]?.manifests.map(({ partition }) => partition),
+      [0, 4],
+      "dirty marks were lost with the one that failed",
+    );
+  });
+
+  it("writes one checkpoint at a time", async () => {
+    const bench = new Bench();
+    await Promise.all([bench.checkpointer.run(), bench.checkpointer.runOne(0)]);
+    const steps = bench.calls.filter((call) => /begin|commit/.test(call));
+    assert.deepEqual(steps, ["begin delta", "commit", "begin delta", "commit"]);
   });
 
   for (const step of ["begin", "putPages", "commit"] as const) {

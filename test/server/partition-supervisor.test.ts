@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { ConfirmedCheckpoint } from "../../src/checkpoint/checkpointer.ts";
 import { GroupCommit } from "../../src/commit/group-commit.ts";
-import { endMember, startMove } from "../../src/control-plane/table-changes.ts";
+import { endMember, finishMove, startMove } from "../../src/control-plane/table-changes.ts";
 import { CatchallError } from "../../src/model/errors.ts";
 import { type ControlTable, NOBODY, type TableVersion } from "../../src/model/ownership.ts";
 import { DEFAULT_RULE } from "../../src/model/status.ts";
@@ -34,7 +34,12 @@ class Bench {
   /** Runs inside every recovery. */
   onRecover: () => void = () => undefined;
   committedSequence: () => Promise<number> = async () => 0;
-  askRelease: () => Promise<void> = async () => undefined;
+  askCheckpoint: () => Promise<void> = async () => undefined;
+  askRelease: () => Promise<number> = async () => 0;
+  /** Ends of what was replayed, in order. */
+  readonly replayedTo: number[] = [];
+  /** Partitions that a checkpoint was written of. */
+  readonly checkpointed: number[] = [];
   supervisor: PartitionSupervisor | null = null;
   /** True: the table can be read and not changed. */
   isTableStuck = false;
@@ -42,7 +47,7 @@ class Bench {
   readonly trimmedBehind: ControlTable[] = [];
   table: ControlTable;
   #revision = 1;
-  #listener: (version: TableVersion) => void = () => undefined;
+  readonly #listeners: Set<(version: TableVersion) => void> = new Set();
 
   constructor(table: ControlTable) {
     this.table = table;
@@ -56,7 +61,7 @@ class Bench {
     if (table === null) return this.version;
     this.table = table;
     this.#revision++;
-    this.#listener(this.version);
+    for (const listener of [...this.#listeners]) listener(this.version);
     return this.version;
   }
 
@@ -93,12 +98,13 @@ class Bench {
         },
         refresh: async () => undefined,
         onChange: (listener) => {
-          this.#listener = listener;
-          return () => undefined;
+          this.#listeners.add(listener);
+          return () => this.#listeners.delete(listener);
         },
       },
       peers: {
         committedSequence: () => this.committedSequence(),
+        askCheckpoint: () => this.askCheckpoint(),
         askRelease: () => this.askRelease(),
       },
       floors: {
@@ -111,7 +117,18 @@ class Bench {
       createState: (partition) => factory.createState(partition),
       createActor: (state, epoch) => factory.createActor(state, epoch, commit),
       recover: async (tasks) => this.#recover(tasks),
-      replay: async () => ({ lastTimeMs: 0, entries: 0, unclaimed: [] }),
+      replay: async (tasks) => {
+        for (const { target, stretches } of tasks) {
+          for (const { epoch, incarnation, endSequence } of stretches) {
+            this.replayedTo.push(endSequence);
+            target.covered = { epoch, incarnation, sequence: endSequence };
+          }
+        }
+        return { lastTimeMs: 0, entries: 0, unclaimed: [] };
+      },
+      checkpoint: async (partition) => {
+        this.checkpointed.push(partition);
+      },
       applyRule: async () => undefined,
       logger: { ...SILENT_LOGGER, error: this.#log, warn: this.#log },
       observer: { handoff: () => undefined },
@@ -142,6 +159,14 @@ function movingTable(): ControlTable {
   const table = assignedTable(1, PARTITIONS);
   const joined = { ...table, ...assignedTable(2, PARTITIONS), partitions: table.partitions };
   return must(startMove(joined, { partition: 0, from: OTHER, epoch: 1, to: SELF }));
+}
+
+/** A partition of this node that is on its way to the other one. */
+function leavingTable(): ControlTable {
+  const table = assignedTable(2, PARTITIONS);
+  const partitions = ownedBySelf(table).map((assignment) => ({ ...assignment, epoch: 1 }));
+  const move = { partition: 0, from: SELF, epoch: 1, to: OTHER };
+  return must(startMove({ ...table, partitions }, move));
 }
 
 describe("PartitionSupervisor", () => {
@@ -197,11 +222,84 @@ describe("PartitionSupervisor", () => {
     const bench = new Bench(movingTable());
     bench.askRelease = async () => {
       bench.timers.nowMs += 121_000;
+      return 0;
     };
     const supervisor = await bench.start();
+    await bench.timers.advance(100);
     assert.equal(bench.table.partitions[0]?.moveTo, NOBODY);
     assert.equal(supervisor.stateOf(0), null);
     assert.equal(bench.recovered.length, 1);
+  });
+
+  it("asks the owner for a checkpoint before it recovers, and does without when there is none", async () => {
+    for (const hasCheckpoint of [true, false]) {
+      const bench = new Bench(movingTable());
+      const steps: string[] = [];
+      bench.onRecover = () => steps.push("recovered");
+      bench.askCheckpoint = async () => {
+        steps.push("asked");
+        if (!hasCheckpoint) throw new CatchallError("not_implemented");
+      };
+      await bench.start();
+      assert.deepEqual(steps, ["asked", "recovered"]);
+    }
+  });
+
+  it("reads the owner's last entries before the table says that the partition is its own", async () => {
+    const bench = new Bench(movingTable());
+    bench.committedSequence = async () => 7;
+    bench.askRelease = async () => 9;
+    const supervisor = await bench.start();
+    assert.deepEqual(bench.replayedTo, [7, 9]);
+    assert.equal(supervisor.stateOf(0), "warming");
+    const move = { partition: 0, from: OTHER, epoch: 1, endSequence: 9, bytes: 0 };
+    bench.become(must(finishMove(bench.table, move)));
+    await bench.timers.settle();
+    assert.deepEqual(bench.replayedTo, [7, 9, 9], "the table's end is the same");
+    assert.equal(supervisor.stateOf(0), "open");
+  });
+
+  it("opens by the table's end of the log when the owner died after its release", async () => {
+    const bench = new Bench(movingTable());
+    bench.committedSequence = async () => 7;
+    bench.askRelease = async () => 9;
+    const supervisor = await bench.start();
+    const end = { incarnation: OTHER, endSequence: 12, state: "dead", endedAtMs: 1 } as const;
+    bench.become(must(endMember(bench.table, end)));
+    await bench.timers.settle();
+    assert.equal(bench.table.partitions[0]?.owner, SELF);
+    assert.equal(bench.replayedTo.at(-1), 12);
+    assert.equal(supervisor.stateOf(0), "open");
+  });
+
+  it("tells where RELEASE lies before the table is changed, as often as it is asked, and then gives away", async () => {
+    const bench = new Bench(leavingTable());
+    const supervisor = await bench.start();
+    bench.isTableStuck = true;
+    const request = { partition: 0, epoch: 1, to: OTHER };
+    const endSequence = await supervisor.release(request);
+    assert.ok(endSequence > 0, `RELEASE is entry ${endSequence}`);
+    assert.equal(supervisor.stateOf(0), "released");
+    assert.equal(await supervisor.release(request), endSequence);
+    assert.equal(bench.table.partitions[0]?.owner, SELF);
+    bench.isTableStuck = false;
+    await bench.timers.advance(500);
+    assert.equal(bench.table.partitions[0]?.owner, OTHER);
+    assert.equal(bench.table.partitions[0]?.lineage.at(-1)?.endSequence, endSequence);
+    assert.equal(supervisor.stateOf(0), null);
+  });
+
+  it("writes a checkpoint of a partition for its target alone", async () => {
+    const bench = new Bench(leavingTable());
+    const supervisor = await bench.start();
+    await supervisor.prepare({ partition: 0, epoch: 1, to: OTHER });
+    assert.deepEqual(bench.checkpointed, [0]);
+    for (const wrong of [{ partition: 1 }, { epoch: 2 }, { to: 77 }]) {
+      const request = { partition: 0, epoch: 1, to: OTHER, ...wrong };
+      await assert.rejects(supervisor.prepare(request), { code: "not_owner" });
+      await assert.rejects(supervisor.release(request), { code: "not_owner" });
+    }
+    assert.deepEqual(bench.checkpointed, [0]);
   });
 
   it("tries again ever later what cannot be opened, and tells why once a minute", async () => {

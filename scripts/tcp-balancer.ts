@@ -9,6 +9,7 @@
 import { get as getHttp, type RequestOptions } from "node:http";
 import { get as getHttps } from "node:https";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { breakSocket } from "./break-socket.ts";
 
 export interface BalancerTarget {
   readonly id: string;
@@ -153,7 +154,7 @@ export class TcpBalancer {
   #dial(client: Socket, candidates: readonly Target[]): void {
     const [target, ...rest] = candidates;
     if (target === undefined || client.destroyed) {
-      client.resetAndDestroy();
+      breakSocket(client);
       return;
     }
     const { host, port } = target;
@@ -197,7 +198,7 @@ export class TcpBalancer {
       [client, server],
       [server, client],
     ] as const) {
-      side.once("error", () => other.resetAndDestroy());
+      side.once("error", () => breakSocket(other));
       // A side that ended in order may have bytes on their way to the other one: those are left to arrive.
       side.once("close", () => {
         if (!side.readableEnded) other.destroy();

@@ -6,6 +6,7 @@
  */
 
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { breakSocket } from "../break-socket.ts";
 
 export type Direction = "up" | "down";
 
@@ -127,7 +128,7 @@ export class FaultyLink {
     this.#sentUp.set(clientPort, 0);
     if (this.#isCut) {
       client.on("error", () => undefined);
-      client.resetAndDestroy();
+      breakSocket(client);
       return;
     }
     const server = connect({
@@ -224,15 +225,6 @@ interface LaneOptions {
   readonly filter: LinkFilter | null;
   readonly onSent: (bytes: number) => void;
   readonly reset: () => void;
-}
-
-/**
- * The other side sees a broken connection. Node.js can't reset a socket whose end was sent: it leaves it open for ever
- * (the handle refuses, and is forgotten).
- */
-function breakSocket(socket: Socket): void {
-  if (socket.connecting || socket.writableEnded) socket.destroy();
-  else socket.resetAndDestroy();
 }
 
 /** Null bytes: the end of the direction. */

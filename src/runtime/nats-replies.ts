@@ -7,6 +7,7 @@
  */
 
 import { createInbox, type Msg, type MsgHdrs, type NatsConnection, type Subscription } from "nats";
+import { codeOf } from "./error-code.ts";
 
 /** `notSent`, `noResponder`: certain, nobody received it. `unknown`: somebody may have. */
 export type RequestOutcome =
@@ -111,8 +112,7 @@ export class NatsReplies {
 }
 
 function reasonOf(error: unknown): string {
-  const code =
-    typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+  const code = codeOf(error);
   if (code === "CONNECTION_CLOSED" || code === "CONNECTION_DRAINING") {
     return "the connection to NATS is closed";
   }

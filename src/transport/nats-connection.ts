@@ -8,6 +8,7 @@
 import { readFile } from "node:fs/promises";
 import { type ConnectionOptions, credsAuthenticator, type TlsOptions } from "nats";
 import { CatchallError } from "../model/errors.ts";
+import { codeOf } from "../runtime/error-code.ts";
 import { NatsRequests } from "../runtime/nats-requests.ts";
 import { dialNats } from "./nats-dial.ts";
 
@@ -154,8 +155,4 @@ function reasonOf(error: unknown): string {
   if (code === "CONNECTION_REFUSED") return "nobody listens there";
   if (code === "TIMEOUT") return `no answer within ${DIAL_TIMEOUT_MS} ms`;
   return error instanceof Error ? error.message : String(error);
-}
-
-function codeOf(error: unknown): string {
-  return typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 }

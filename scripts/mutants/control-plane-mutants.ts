@@ -132,6 +132,23 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
     expects: ["I13", "I12", "I5", "I22"],
   },
   {
+    id: "lease-answer-cached",
+    defect: "whether the lease is valid is asked before what it is asked for, once every 300 ms",
+    edits: [
+      {
+        file: LEASE,
+        find: "return this.remainingMs() > 0;",
+        replace:
+          "const cache = this as unknown as { seen?: { atMs: number; isValid: boolean } };\n" +
+          "    const atMs = this.#now().monotonicMs;\n" +
+          "    if (cache.seen === undefined || atMs - cache.seen.atMs > 300) {\n" +
+          "      cache.seen = { atMs, isValid: this.remainingMs() > 0 };\n    }\n" +
+          "    return cache.seen.isValid;",
+      },
+    ],
+    expects: ["I13", "I12", "I5", "I7", "I22"],
+  },
+  {
     id: "lineage-end-minus-one",
     defect: "a stretch ends one entry too early",
     edits: [

@@ -27,6 +27,7 @@ export function densePlan(seed: number): PlanOptions {
   const random = new SimRandom(seed, "dense");
   const nodes = random.pick([2, 3, 3, 4]);
   const nodesMax = nodes + random.below(2);
+  const turnMaxMs = new SimRandom(seed, "dense/turns").pick([0, 2, 10, 30]);
   return {
     ...options,
     families: [...FAULT_FAMILIES.filter(() => random.chance(0.8)), ...OFTEN],
@@ -35,7 +36,7 @@ export function densePlan(seed: number): PlanOptions {
       nodesMax,
       clocks: Array.from({ length: nodesMax }, (_, i) => {
         const { length } = drawn.clocks;
-        return drawn.clocks[i % length] as (typeof drawn.clocks)[number];
+        return { ...(drawn.clocks[i % length] as (typeof drawn.clocks)[number]), turnMaxMs };
       }),
       partitions: 2 ** random.below(4),
       domains: random.pick([3, 20, 60]),

@@ -161,6 +161,19 @@ export const DURABILITY_MUTANTS: readonly Mutant[] = [
     tests: ["test/counters/counter-table.test.ts"],
   },
   {
+    id: "import-counted-again",
+    defect: "what of an import is in already counts again",
+    edits: [
+      {
+        file: "src/partition/import-admission.ts",
+        find: "return domains.filter(({ domain }) => isPlaceAfter(importPlaceOf(domain), mark));",
+        replace: "return domains;",
+      },
+    ],
+    expects: ["I2", "I3"],
+    tests: ["test/server/import-source.test.ts"],
+  },
+  {
     id: "lookup-not-canonical",
     defect: "a domain is looked up as it was written, not in its canonical form",
     edits: [

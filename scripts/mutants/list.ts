@@ -17,6 +17,11 @@ export const LOW_LIMITS: readonly Edit[] = [
     find: "const PAGES_PER_REQUEST = 16;",
     replace: "const PAGES_PER_REQUEST = 2;",
   },
+  {
+    file: "src/partition/partition-host.ts",
+    find: "const ENTRIES_PER_SLICE = 1024;",
+    replace: "const ENTRIES_PER_SLICE = 2;",
+  },
 ];
 
 export const MUTANTS: readonly Mutant[] = [

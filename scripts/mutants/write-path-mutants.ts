@@ -6,6 +6,7 @@ const CERTAIN = "src/commit/append-until-known.ts";
 const ACTOR = "src/partition/partition-actor.ts";
 const FORWARDER = "src/router/sub-batch-forwarder.ts";
 const CHECKPOINTER = "src/checkpoint/checkpointer.ts";
+const CHANGES_FIRST = "src/checkpoint/changes-first-store.ts";
 const FLOORS = "src/server/log-floors.ts";
 const CHECKPOINTS = "src/simulation/sim-checkpoint-store.ts";
 const APPEND_TESTS = ["test/commit/append-until-known.test.ts"] as const;
@@ -76,6 +77,23 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I1", "I4", "I5", "I7", "I10", "I11", "I14", "I15", "I16", "I22"],
+  },
+  {
+    id: "append-resent-at-the-end",
+    defect:
+      "an append of unknown outcome is sent again with whatever the log's last sequence is by now",
+    edits: [
+      {
+        file: CERTAIN,
+        find: "for (;;) {\n    const outcome = await append.log.append(append.bytes, append.expectedLast);",
+        replace:
+          "for (let tries = 0; ; tries++) {\n" +
+          "    const seen = tries === 0 ? 0 : await append.log.lastSequence(append.incarnation).catch(() => 0);\n" +
+          "    const expectedLast = Math.max(seen, append.expectedLast);\n" +
+          "    const outcome = await append.log.append(append.bytes, expectedLast);",
+      },
+    ],
+    expects: ["I2", "I6", "I10", "I17"],
   },
   {
     id: "conflict-taken-for-commit",
@@ -276,6 +294,55 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     expects: ["I16", "I22"],
     // Needs a change of rule since the last checkpoint, and a death between it and the pages that it changed.
     alsoTests: CHECKPOINTER_TESTS,
+  },
+  {
+    id: "meta-dirty-ignored",
+    defect: "overrides, rule and producers are written with full checkpoints only",
+    edits: [
+      { file: CHECKPOINTER, find: "if (isFull || source.isMetaDirty())", replace: "if (isFull)" },
+    ],
+    expects: ["I16", "I17", "I20", "I22"],
+  },
+  {
+    id: "checkpoint-before-changes",
+    defect: "a checkpoint does not wait for the status changes that it covers to be stored",
+    edits: [
+      {
+        file: CHANGES_FIRST,
+        find: "await this.#changes.flushed();\n        await writer.putPages(pages);",
+        replace: "await writer.putPages(pages);",
+      },
+      {
+        file: CHANGES_FIRST,
+        find: "await this.#changes.flushed();\n        return writer.commit(set);",
+        replace: "return writer.commit(set);",
+      },
+    ],
+    expects: ["I22"],
+  },
+  {
+    id: "changes-dropped-on-failure",
+    defect: "status changes that could not be stored are not stored again",
+    edits: [
+      {
+        file: "src/notifications/change-outbox.ts",
+        find: "if (!this.#isClosed) this.#retryLater(error);",
+        replace: "if (!this.#isClosed) this.#advance(changes.length);",
+      },
+    ],
+    expects: ["I22"],
+  },
+  {
+    id: "page-encoded-unswept",
+    defect: "a page is written with statuses of before the rule that the checkpoint covers",
+    edits: [
+      {
+        file: "src/server/checkpoint-source.ts",
+        find: "state.settlePage(id);",
+        replace: "",
+      },
+    ],
+    expects: ["I16", "I22"],
   },
   {
     id: "page-put-unconditional",

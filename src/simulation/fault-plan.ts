@@ -105,6 +105,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
   const drawn = FAULT_FAMILIES.filter((name) => (streams[name] ?? random).chance(0.5));
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);
+  const turnMaxMs = new SimRandom(seed, "plan/turns").pick([0, 0, 1, 10]);
   const { faultsMs, calmMs = 0, healMs } = options;
   const plan: FaultPlan = {
     seed,
@@ -121,7 +122,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     logRetentionMs: random.chance(0.3) ? 30_000 : 0,
     expectNodes: 1 + random.below(nodes),
     autoRebalance: random.chance(0.3),
-    clocks: Array.from({ length: nodesMax }, () => drawClock(random)),
+    clocks: Array.from({ length: nodesMax }, () => ({ ...drawClock(random), turnMaxMs })),
     faultGapMs: isQuiet ? 60_000 : random.pick([3000, 8000, 20_000]),
     calmFaultGapMs: 60_000,
     families,

@@ -7,6 +7,7 @@
 
 import type { Clock } from "../runtime/clock.ts";
 import type { TimerHandle, Timers } from "../runtime/timers.ts";
+import type { SimRandom } from "./sim-random.ts";
 import { IDLE, type SimWorld } from "./sim-world.ts";
 
 /** Wall time at virtual time 0. */
@@ -20,6 +21,8 @@ export interface MachineClock {
   readonly wallRate: number;
   readonly wallOffsetMs: number;
   readonly monotonicStartMs: number;
+  /** A turn of the event loop takes up to this long; default: none has to wait. */
+  readonly turnMaxMs?: number;
 }
 
 /** Longer than any lease. */
@@ -41,12 +44,15 @@ export class SimMachine {
   #isFrozen = false;
   #postponed: (() => unknown)[] = [];
   #lives = 0;
+  readonly #turns: SimRandom;
+  #turnAtMs = 0;
 
   constructor(world: SimWorld, index: number, rates: MachineClock) {
     this.world = world;
     this.index = index;
     this.#rates = rates;
     this.#wallOffsetMs = rates.wallOffsetMs;
+    this.#turns = world.random(`turns/${index}`);
     this.clock = {
       wallMs: () => this.#wallMs(),
       monotonicMs: () => this.#monotonicMs(),
@@ -63,6 +69,16 @@ export class SimMachine {
 
   get rate(): number {
     return this.#rates.rate;
+  }
+
+  /** When work for the next turn runs, from now; what was asked for earlier runs no later. */
+  nextTurnMs(): number {
+    const { nowMs } = this.world;
+    const { turnMaxMs = 0 } = this.#rates;
+    if (turnMaxMs > 0) {
+      this.#turnAtMs = Math.max(this.#turnAtMs, nowMs + this.#turns.unit() * turnMaxMs);
+    }
+    return Math.max(0, this.#turnAtMs - nowMs);
   }
 
   /** A new process; the one before must be dead. */
@@ -153,7 +169,7 @@ export class SimLife {
     this.number = number;
     this.timers = {
       after: (delayMs, work) => this.#startTimer(delayMs, work),
-      soon: (work) => this.later(0, work),
+      soon: (work) => this.later(machine.nextTurnMs(), work),
     };
   }
 

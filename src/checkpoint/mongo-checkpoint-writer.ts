@@ -22,6 +22,7 @@ import {
   versionOf,
 } from "./mongo-page-codec.ts";
 import type { MongoTidier } from "./mongo-tidier.ts";
+import { RequestsInFlight } from "./requests-in-flight.ts";
 
 /**
  * One request. The server would take 48 MB and 100,000 documents, but the driver encodes a request in one go, about 0.3 ms
@@ -50,8 +51,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
   /** Slots to set, by document; insertion order. */
   #gathered: Map<string, Document> = new Map();
   #gatheredBytes = 0;
-  readonly #inFlight: Set<Promise<void>> = new Set();
-  #failure: unknown = null;
+  readonly #inFlight: RequestsInFlight = new RequestsInFlight(BATCHES_IN_FLIGHT_MAX);
   #isEnded = false;
   /** Pages were put that `meta` pages must come after. */
   #hasUnsettled = false;
@@ -84,7 +84,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
       this.#bytesWritten += page.bytes.length;
       if (this.#isBatchFull) await this.#sendGathered();
     }
-    this.#throwFailure();
+    this.#inFlight.throwFailure();
   }
 
   async commit(set: ManifestSet): Promise<number> {
@@ -111,8 +111,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
   /** Everything that was put is stored. */
   async #settle(): Promise<void> {
     await this.#sendGathered();
-    await Promise.all(this.#inFlight);
-    this.#throwFailure();
+    await this.#inFlight.settle();
     this.#hasUnsettled = false;
   }
 
@@ -130,14 +129,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
     what: string,
     operations: AnyBulkWriteOperation<T>[],
   ): Promise<void> {
-    const sent: Promise<void> = this.#write(collection, what, operations)
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      })
-      .finally(() => this.#inFlight.delete(sent));
-    this.#inFlight.add(sent);
-    while (this.#inFlight.size >= BATCHES_IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
-    this.#throwFailure();
+    await this.#inFlight.add(this.#write(collection, what, operations));
   }
 
   async #write<T extends Document>(
@@ -173,8 +165,7 @@ export class MongoCheckpointWriter implements CheckpointWriter {
         { updateOne: { filter: { _id }, update, upsert: true } },
       ] as AnyBulkWriteOperation<PartDocument>[]);
     }
-    await Promise.all(this.#inFlight);
-    this.#throwFailure();
+    await this.#inFlight.settle();
   }
 
   async #putManifests(set: ManifestSet): Promise<void> {
@@ -190,10 +181,6 @@ export class MongoCheckpointWriter implements CheckpointWriter {
       this.#bytesWritten += run.length * 100;
       await this.#write(collection, "store manifests", operations);
     }
-  }
-
-  #throwFailure(): void {
-    if (this.#failure !== null) throw this.#failure;
   }
 }
 

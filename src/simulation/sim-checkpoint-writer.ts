@@ -12,6 +12,7 @@ import type {
   PartitionManifest,
   Position,
 } from "../checkpoint/checkpoint-store.ts";
+import { RequestsInFlight } from "../checkpoint/requests-in-flight.ts";
 import { CatchallError } from "../model/errors.ts";
 import { assert } from "../runtime/assert.ts";
 
@@ -61,8 +62,7 @@ export class SimCheckpointWriter implements CheckpointWriter {
   readonly #isFull: boolean;
   /** By partition, kind and id. */
   #gathered: Map<string, CheckpointPage> = new Map();
-  readonly #inFlight: Set<Promise<void>> = new Set();
-  #failure: unknown = null;
+  readonly #inFlight: RequestsInFlight = new RequestsInFlight(REQUESTS_IN_FLIGHT_MAX);
   #hasUnsettled = false;
   #isEnded = false;
 
@@ -83,7 +83,7 @@ export class SimCheckpointWriter implements CheckpointWriter {
       this.#gathered.set(key, page);
       if (this.#gathered.size >= PAGES_PER_REQUEST) await this.#sendGathered();
     }
-    this.#throwFailure();
+    this.#inFlight.throwFailure();
   }
 
   async commit(set: ManifestSet): Promise<number> {
@@ -113,8 +113,7 @@ export class SimCheckpointWriter implements CheckpointWriter {
 
   async #settle(): Promise<void> {
     await this.#sendGathered();
-    await Promise.all(this.#inFlight);
-    this.#throwFailure();
+    await this.#inFlight.settle();
     this.#hasUnsettled = false;
   }
 
@@ -123,15 +122,7 @@ export class SimCheckpointWriter implements CheckpointWriter {
     if (this.#gathered.size === 0) return;
     const request = [...this.#gathered.values()];
     this.#gathered = new Map();
-    const sent: Promise<void> = this.#client
-      .putPages(request)
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      })
-      .finally(() => this.#inFlight.delete(sent));
-    this.#inFlight.add(sent);
-    while (this.#inFlight.size >= REQUESTS_IN_FLIGHT_MAX) await Promise.race(this.#inFlight);
-    this.#throwFailure();
+    await this.#inFlight.add(this.#client.putPages(request));
   }
 
   async #identify(identity: Identity): Promise<symbol> {
@@ -175,9 +166,5 @@ export class SimCheckpointWriter implements CheckpointWriter {
       }
       known.buckets = keyBuckets;
     }
-  }
-
-  #throwFailure(): void {
-    if (this.#failure !== null) throw this.#failure;
   }
 }

@@ -84,7 +84,6 @@ export class PoweredNode extends PoweredVictim {
 export class PoweredCluster extends PoweredVictim {
   readonly url: string;
   readonly #rig: ClusterRig;
-  #isRunning = true;
 
   private constructor(disk: CuttableDisk, rig: ClusterRig) {
     super(disk);
@@ -120,17 +119,15 @@ export class PoweredCluster extends PoweredVictim {
   }
 
   protected async startProcesses(): Promise<void> {
-    if (this.#isRunning) return;
+    if (this.#rig.running.length > 0) return;
     await this.#rig.nats.restart();
     await this.#rig.mongod.restart();
     const timeout = { readyTimeoutMs: START_TIMEOUT_MS };
     await Promise.all(NODES.map((id) => this.#rig.startNode(id, timeout)));
     await this.#rig.allOpen();
-    this.#isRunning = true;
   }
 
   protected async killProcesses(): Promise<void> {
-    this.#isRunning = false;
     const { nats, mongod, running } = this.#rig;
     await Promise.all([nats.kill(), mongod.kill(), ...running.map((id) => this.#rig.kill(id))]);
   }

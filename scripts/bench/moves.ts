@@ -16,7 +16,7 @@ const WARMUP_S = 3;
 /** The move begins so long after the warm-up. */
 const LEAD_MS = 500;
 const SETTLE_S = 30;
-const POLL_MS = 100;
+const MOVES_LIMIT_MS = 120_000;
 
 function load(urls: string, flags: readonly string[]): Promise<LoadOutcome> {
   const target = ["--url", urls, "--connections", String(CONNECTIONS), "--mix", "challenge"];
@@ -45,11 +45,7 @@ async function during(
   const { status, body } = await begin();
   if (status >= 300) throw new Error(`No move: ${JSON.stringify(body)}`);
   const { id } = body as { id: string };
-  for (let state = "running"; state === "running"; ) {
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    const answer = await rig.ask("n1", "GET", `/cluster/rebalances/${id}`);
-    ({ state } = answer.body as { state: string });
-  }
+  await rig.movesEnded("n1", id, MOVES_LIMIT_MS);
   const movedMs = performance.now() - startMs;
   return { outcome: await loading, movedMs };
 }

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { NodeClock } from "../../src/runtime/node-clock.ts";
 import { NodeRandom } from "../../src/runtime/node-random.ts";
 import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
+import { isAllOpen, type OpenView } from "../../test/support/cluster-rig.ts";
 import { TestMongod } from "../../test/support/mongod.ts";
 import { TestNatsServer } from "../../test/support/nats-server.ts";
 import { freePort } from "../../test/support/node-process.ts";
@@ -49,12 +50,6 @@ export interface ChaosNode {
   readonly nats: FaultyLink;
   readonly mongo: FaultyLink;
   child: NodeChild | null;
-}
-
-interface ClusterView {
-  readonly nodes: readonly { readonly id: string; readonly partitionsOwned: number }[];
-  readonly owners: readonly { readonly node: string; readonly state: string }[];
-  readonly handoffs: readonly unknown[];
 }
 
 export class ChaosCluster {
@@ -161,7 +156,7 @@ export class ChaosCluster {
       );
       if (answers.every((answer) => answer !== null)) {
         const view = await this.view();
-        if (view !== null && isOpen(view)) return performance.now() - startMs;
+        if (view !== null && isAllOpen(view)) return performance.now() - startMs;
         last = JSON.stringify(view?.owners.filter(({ state }) => state !== "open"));
       } else {
         last = `not ready: ${this.nodes.filter((_, i) => answers[i] === null).map(({ id }) => id)}`;
@@ -172,11 +167,11 @@ export class ChaosCluster {
   }
 
   /** What `/cluster` of some node says; null when none answers. Not through the links: this is the judge, not a client. */
-  async view(): Promise<ClusterView | null> {
+  async view(): Promise<OpenView | null> {
     for (const { port, child } of this.nodes) {
       if (child?.isRunning !== true || child.isFrozen) continue;
       const answer = await getJson(`http://127.0.0.1:${port}/cluster`);
-      if (answer !== null) return answer as ClusterView;
+      if (answer !== null) return answer as OpenView;
     }
     return null;
   }
@@ -220,14 +215,6 @@ export class ChaosCluster {
       mongo: await link(this.mongod.port),
     };
   }
-}
-
-function isOpen({ nodes, owners, handoffs }: ClusterView): boolean {
-  const isNow = nodes.every((row) => {
-    // A former life of a node that runs again may still be what owns ranges.
-    return row.partitionsOwned === 0 || row === nodes.findLast(({ id }) => id === row.id);
-  });
-  return isNow && handoffs.length === 0 && owners.every(({ state }) => state === "open");
 }
 
 async function copyProduct(product: string, folder: string): Promise<void> {

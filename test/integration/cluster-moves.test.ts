@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it, type TestContext } from "node:test";
 import type { LoadRunResult } from "../../src/cli/load/load-run.ts";
-import { assertExact, ClusterRig, type Owner, until } from "../support/cluster-rig.ts";
+import { assertExact, ClusterRig, type Owner } from "../support/cluster-rig.ts";
 
 const MOVES_LIMIT_MS = 60_000;
 
@@ -114,14 +114,9 @@ async function moved(rig: ClusterRig, planned: Planned): Promise<readonly Owner[
   assert.equal(planned.status, 202, JSON.stringify(planned.body));
   const { id, moves } = planned.body;
   assert.ok(moves.length > 0);
-  await until("the moves are done", MOVES_LIMIT_MS, async () => {
-    const { status, body } = await rig.ask("n1", "GET", `/cluster/rebalances/${id}`);
-    assert.equal(status, 200, JSON.stringify(body));
-    assert.equal(body.total, moves.length);
-    if (body.state !== "done") return null;
-    assert.ok(body.bytes > 0);
-    return true;
-  });
+  const { state, total, bytes } = await rig.movesEnded("n1", id, MOVES_LIMIT_MS);
+  assert.deepEqual([state, total], ["done", moves.length]);
+  assert.ok(bytes > 0, "bytes were moved");
   return (await rig.allOpen()).owners;
 }
 

@@ -47,7 +47,7 @@ describe("reads of a cluster", { timeout: 250_000 }, () => {
     await rig.startNode("n4");
     const { refusals } = await checked(t, "move", ["n1", "n2", "n3", "n4"], async () => {
       const { body } = await rig.ask("n1", "POST", "/cluster/rebalance");
-      await rebalanced(rig, body.id);
+      await rig.movesEnded("n2", body.id, RETURN_LIMIT_MS);
     });
     assert.deepEqual(refusals, {});
   });
@@ -89,9 +89,9 @@ describe("reads of a cluster", { timeout: 250_000 }, () => {
       await rig.kill("n4");
       await rig.kill("n3");
       await rig.startNodes(["n3", "n4"]);
-      await rebalanced(rig, body.id);
+      await rig.movesEnded("n2", body.id, RETURN_LIMIT_MS);
       const again = await rig.ask("n2", "POST", "/cluster/rebalance");
-      await rebalanced(rig, again.body.id);
+      await rig.movesEnded("n2", again.body.id, RETURN_LIMIT_MS);
     });
     const { nodes } = await rig.allOpen(RETURN_LIMIT_MS);
     const shares = nodes
@@ -107,7 +107,7 @@ describe("reads of a cluster", { timeout: 250_000 }, () => {
       await rig.nats.kill();
       await pass(1000);
       await rig.nats.restart();
-      await rebalanced(rig, body.id);
+      await rig.movesEnded("n2", body.id, RETURN_LIMIT_MS);
       const { owners } = await rig.allOpen(RETURN_LIMIT_MS);
       assert.ok(owners.every(({ node }) => node !== "n1"));
     });
@@ -121,10 +121,3 @@ describe("reads of a cluster", { timeout: 250_000 }, () => {
     assert.deepEqual(refusals, {});
   });
 });
-
-async function rebalanced(rig: ClusterRig, id: string): Promise<void> {
-  await until("the moves have ended", RETURN_LIMIT_MS, async () => {
-    const { status, body } = await rig.ask("n2", "GET", `/cluster/rebalances/${id}`);
-    return status === 200 && body.state !== "running" ? true : null;
-  });
-}

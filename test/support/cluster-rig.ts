@@ -44,6 +44,12 @@ export interface ClusterAnswer {
   readonly handoffs: readonly unknown[];
 }
 
+export interface EndedMoves {
+  readonly state: string;
+  readonly total: number;
+  readonly bytes: number;
+}
+
 export interface Answer {
   readonly status: number;
   // biome-ignore lint/suspicious/noExplicitAny: what a server says is looked at field by field.
@@ -235,16 +241,16 @@ export class ClusterRig {
     return await until(`every partition is open`, limitMs, async () => {
       const answer = await this.cluster();
       const running = new Set(this.running);
-      const isOpen = answer.owners.every(
-        ({ node, state }) => state === "open" && running.has(node),
-      );
-      // A former life of a node that runs again may still be what owns ranges.
-      const isNow = answer.nodes.every((row) => {
-        return (
-          row.partitionsOwned === 0 || row === answer.nodes.findLast(({ id }) => id === row.id)
-        );
-      });
-      return isOpen && isNow && answer.handoffs.length === 0 ? answer : null;
+      const isAlive = answer.owners.every(({ node }) => running.has(node));
+      return isAlive && isAllOpen(answer) ? answer : null;
+    });
+  }
+
+  /** Resolves when the moves of a rebalance or drain have ended, to what `id` says of them then. */
+  async movesEnded(id: string, rebalance: string, limitMs: number): Promise<EndedMoves> {
+    return await until("the moves have ended", limitMs, async () => {
+      const { status, body } = await this.ask(id, "GET", `/cluster/rebalances/${rebalance}`);
+      return status === 200 && body.state !== "running" ? (body as EndedMoves) : null;
     });
   }
 
@@ -340,6 +346,22 @@ export class ClusterRig {
     const expected = await this.counted(first, domains);
     for (const id of others) assert.deepEqual(await this.counted(id, domains), expected, id);
   }
+}
+
+/** What `/cluster` says of whether every partition is open. */
+export interface OpenView {
+  readonly nodes: readonly { readonly id: string; readonly partitionsOwned: number }[];
+  readonly owners: readonly { readonly node: string; readonly state: string }[];
+  readonly handoffs: readonly unknown[];
+}
+
+/** Every partition is open at the latest life of its owner, and none is on its way. */
+export function isAllOpen({ nodes, owners, handoffs }: OpenView): boolean {
+  // A former life of a node that runs again may still be what owns ranges.
+  const isNow = nodes.every(
+    (row) => row.partitionsOwned === 0 || row === nodes.findLast(({ id }) => id === row.id),
+  );
+  return isNow && handoffs.length === 0 && owners.every(({ state }) => state === "open");
 }
 
 /** Nothing lost, nothing doubled, nothing given up. */

@@ -57,13 +57,15 @@ export class ClusterCleaner {
   /** Tells what was read; every node keeps count, only one cleans. */
   observe(table: ControlTable, leases: readonly ControlRecord[]): void {
     if (this.#observed !== table) this.#observeMembers(table);
-    this.#orphans = leases.flatMap((record) => {
-      const incarnation = incarnationOfKey(record.key);
-      if (incarnation === null || this.#members.has(incarnation)) return [];
-      if (!isForgotten(table, incarnation)) return [];
-      const { ok: lease } = parseLease(record.value, incarnation);
-      return lease !== undefined && isFinal(lease) ? [incarnation] : [];
-    });
+    const orphans: number[] = [];
+    for (const { key, value } of leases) {
+      const incarnation = incarnationOfKey(key);
+      if (incarnation === null || this.#members.has(incarnation)) continue;
+      if (!isForgotten(table, incarnation)) continue;
+      const { ok: lease } = parseLease(value, incarnation);
+      if (lease !== undefined && isFinal(lease)) orphans.push(incarnation);
+    }
+    this.#orphans = orphans;
   }
 
   #observeMembers(table: ControlTable): void {

@@ -130,15 +130,18 @@ export class Coordinator {
 
   /** One round; rounds never overlap. Never rejects. Public for tests. */
   step(): Promise<void> {
-    this.#stepping ??= this.#step()
-      .then(() => {
-        this.#reported.delete("step");
-      })
-      .catch((error: unknown) => this.#report("step", `A round failed: ${String(error)}`))
-      .finally(() => {
-        this.#stepping = null;
-      });
+    this.#stepping ??= this.#round();
     return this.#stepping;
+  }
+
+  async #round(): Promise<void> {
+    try {
+      await this.#step();
+      this.#reported.delete("step");
+    } catch (error) {
+      this.#report("step", `A round failed: ${String(error)}`);
+    }
+    this.#stepping = null;
   }
 
   #schedule(delayMs: number): void {
@@ -209,8 +212,8 @@ export class Coordinator {
     if (this.#isStopped || table === undefined) return false;
     const byKey = new Map(records.map((record) => [record.key, record]));
     const nowMs = clock.monotonicMs();
-    for (const { incarnation } of this.#facts.alive(table)) {
-      const record = byKey.get(leaseKey(incarnation));
+    for (const [incarnation, key] of this.#facts.leaseKeys(table)) {
+      const record = byKey.get(key);
       if (incarnation === lease.incarnation && record !== undefined) lease.notice(record);
       this.#observe(incarnation, record, nowMs);
     }

@@ -35,7 +35,8 @@ export class FailureDetector {
   observe(incarnation: number, seen: { revision: number; ttlMs: number }, nowMs: number): void {
     const known = this.#observed.get(incarnation);
     if (known !== undefined && seen.revision <= known.revision) return;
-    this.#observed.set(incarnation, { ...seen, receivedAtMs: nowMs });
+    const { revision, ttlMs } = seen;
+    this.#observed.set(incarnation, { revision, ttlMs, receivedAtMs: nowMs });
   }
 
   /** True when the lease, as last observed, must have ended. False for what was never observed. */

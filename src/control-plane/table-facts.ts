@@ -4,12 +4,14 @@
  */
 
 import { aliveMembers, type ControlTable, type Member } from "../model/ownership.ts";
+import { leaseKey } from "./control-store.ts";
 import { isAnythingMoving, stepRebalances } from "./rebalance-changes.ts";
 import { planRebalance } from "./rebalance-plan.ts";
 
 export class TableFacts {
   #table: ControlTable | null = null;
   #alive: readonly Member[] = [];
+  #leaseKeys: readonly (readonly [incarnation: number, key: string])[] = [];
   #isStepDue: boolean | null = null;
   #isBalanced: boolean | null = null;
 
@@ -17,6 +19,12 @@ export class TableFacts {
   alive(table: ControlTable): readonly Member[] {
     this.#look(table);
     return this.#alive;
+  }
+
+  /** The keys of their leases, by incarnation. */
+  leaseKeys(table: ControlTable): readonly (readonly [incarnation: number, key: string])[] {
+    this.#look(table);
+    return this.#leaseKeys;
   }
 
   /** A rebalance or drain can go on. */
@@ -37,6 +45,7 @@ export class TableFacts {
     if (this.#table === table) return;
     this.#table = table;
     this.#alive = aliveMembers(table);
+    this.#leaseKeys = this.#alive.map(({ incarnation }) => [incarnation, leaseKey(incarnation)]);
     this.#isStepDue = null;
     this.#isBalanced = null;
   }

@@ -17,7 +17,7 @@ import { CatchallError } from "../model/errors.ts";
 import type { SimLife } from "./sim-life.ts";
 import type { SimRandom } from "./sim-random.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
-import type { SimWorld } from "./sim-world.ts";
+import { IDLE, type SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
 
 const CALL_TIMEOUT_MS = 2000;
@@ -161,17 +161,21 @@ export class SimControlStore {
   #tell(watcher: Watcher, record: ControlRecord): void {
     const { watchLost, watchRepeated, watchLate } = this.#faults;
     const random = this.#random;
-    const send = (): void => {
-      const delayMs =
-        this.service.delayMs() + (random.chance(watchLate) ? 1000 * random.unit() : 0);
-      watcher.life.later(delayMs, () => {
-        if (!watcher.isEnded) watcher.listener(record);
-      });
-    };
     if (random.chance(watchLost) || watcher.silentUntilMs > this.world.nowMs) return;
     if (!this.service.canReach(watcher.life.machine.index)) return;
-    send();
-    if (random.chance(watchRepeated)) send();
+    this.#sendTo(watcher, record, watchLate);
+    if (random.chance(watchRepeated)) this.#sendTo(watcher, record, watchLate);
+  }
+
+  #sendTo(watcher: Watcher, record: ControlRecord, late: number): void {
+    const random = this.#random;
+    const delayMs = this.service.delayMs() + (random.chance(late) ? 1000 * random.unit() : 0);
+    watcher.life.later(delayMs, () => {
+      if (watcher.isEnded) return IDLE;
+      watcher.listener(record);
+      // Nodes follow the table alone. Should one listen to leases, what it starts runs with the next event.
+      return record.key === TABLE_KEY ? undefined : IDLE;
+    });
   }
 }
 
@@ -221,10 +225,14 @@ class SimControlClient implements ControlStore {
     for (const end of this.#ends.splice(0)) end();
   }
 
-  async #ask<T>(what: string, effect: () => T): Promise<T> {
-    const answer = await this.#store.service.call(this.#life, CALL_TIMEOUT_MS, effect);
-    if (answer !== null) return answer.value;
-    throw new CatchallError("control_unavailable", `The control store did not answer to "${what}"`);
+  #ask<T>(what: string, effect: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#store.service.send(this.#life, CALL_TIMEOUT_MS, effect, (answer) => {
+        if (answer !== null) return resolve(answer.value);
+        const text = `The control store did not answer to "${what}"`;
+        reject(new CatchallError("control_unavailable", text));
+      });
+    });
   }
 }
 

@@ -165,7 +165,9 @@ export class PartitionSupervisor {
 
   /** Shortens what the target of a move has to replay. Errors: `not_owner` when the table does not say so. */
   async prepare(request: MoveRequest): Promise<void> {
-    this.#slotToGive(request);
+    // The target may have seen the newest table first.
+    if (this.#slotToGive(request) === null) await this.#options.table.refresh();
+    if (this.#slotToGive(request) === null) throw notToMove(request);
     await this.#options.checkpoint(request.partition);
   }
 
@@ -178,20 +180,22 @@ export class PartitionSupervisor {
     const slot = this.#slots.get(partition);
     if (slot?.kind === "releasing" && slot.epoch === epoch) return slot.done;
     if (slot?.kind === "released" && slot.epoch === epoch) return slot.endSequence;
-    const done = this.#release(partition, this.#slotToGive(request));
+    const open = this.#slotToGive(request);
+    if (open === null) throw notToMove(request);
+    const done = this.#release(partition, open);
     this.#slots.set(partition, { kind: "releasing", epoch, done });
     return done;
   }
 
-  #slotToGive({ partition, epoch, to }: MoveRequest): OpenSlot {
+  /** Null while the table, as far as it is known here, does not say that the partition moves there. */
+  #slotToGive({ partition, epoch, to }: MoveRequest): OpenSlot | null {
     const slot = this.#slots.get(partition);
     const assignment = this.#assignmentOf(partition);
     const isAgreed =
       assignment?.owner === this.#options.self &&
       assignment.epoch === epoch &&
       assignment.moveTo === to;
-    if (slot?.kind === "open" && slot.epoch === epoch && isAgreed) return slot;
-    throw new CatchallError("not_owner", `Partition ${partition} is not to move from here`);
+    return slot?.kind === "open" && slot.epoch === epoch && isAgreed ? slot : null;
   }
 
   /** A checkpoint is durable: the table may forget the lineage behind it, the log what nobody needs. */
@@ -435,4 +439,8 @@ export class PartitionSupervisor {
 
 function isBehind(actor: PartitionActor, table: ControlTable): boolean {
   return actor.state.ruleRevision < table.ruleRevision;
+}
+
+function notToMove({ partition }: MoveRequest): CatchallError {
+  return new CatchallError("not_owner", `Partition ${partition} is not to move from here`);
 }

@@ -14,6 +14,8 @@ import { FIRST_KEPT } from "./node-log.ts";
 /** Bytes of one batch; at most two are held at a time. */
 const BATCH_BYTES_MAX: number = 4 * 1024 * 1024;
 const BATCH_ENTRIES_MAX = 2000;
+/** What is done with entries in one turn; then other work runs: a node that takes over partitions serves others. */
+const TURN_MS = 5;
 /** Time without a message after which a batch is taken as it is. */
 const BATCH_SILENCE_MS = 2000;
 /** The server forgets a consumer that nobody pulls from for this long. */
@@ -87,6 +89,7 @@ async function* readBatches(
   to: number,
 ): AsyncIterable<Uint8Array> {
   let next = from;
+  let turnEndMs = performance.now() + TURN_MS;
   while (next <= to) {
     const consumer = await StreamConsumer.create(api, stream, next);
     try {
@@ -97,7 +100,12 @@ async function* readBatches(
         const after = next + usable;
         const isWhole = usable === batch.length && usable > 0;
         if (isWhole && after <= to) pending = consumer.batch(to - after + 1);
-        for (let i = 0; i < usable; i += 1) yield (batch[i] as PulledEntry).data;
+        for (let i = 0; i < usable; i += 1) {
+          yield (batch[i] as PulledEntry).data;
+          if (performance.now() < turnEndMs) continue;
+          await new Promise((resolve) => setImmediate(resolve));
+          turnEndMs = performance.now() + TURN_MS;
+        }
         next = after;
         if (!isWhole || next > to) break;
       }

@@ -33,6 +33,7 @@ class Bench {
   readonly recovered: number[][] = [];
   /** Runs inside every recovery. */
   onRecover: () => void = () => undefined;
+  onRefresh: () => unknown = () => undefined;
   committedSequence: () => Promise<number> = async () => 0;
   askCheckpoint: () => Promise<void> = async () => undefined;
   askRelease: () => Promise<number> = async () => 0;
@@ -96,7 +97,7 @@ class Bench {
           if (this.isTableStuck) throw new CatchallError("control_unavailable");
           return this.become(change(this.table));
         },
-        refresh: async () => undefined,
+        refresh: async () => this.onRefresh(),
         onChange: (listener) => {
           this.#listeners.add(listener);
           return () => this.#listeners.delete(listener);
@@ -299,6 +300,16 @@ describe("PartitionSupervisor", () => {
       await assert.rejects(supervisor.prepare(request), { code: "not_owner" });
       await assert.rejects(supervisor.release(request), { code: "not_owner" });
     }
+    assert.deepEqual(bench.checkpointed, [0]);
+  });
+
+  it("looks at the newest table before it refuses a target that knows more", async () => {
+    const before = { ...leavingTable(), partitions: ownedBySelf(leavingTable()) };
+    const partitions = before.partitions.map((one) => ({ ...one, epoch: 1, moveTo: NOBODY }));
+    const bench = new Bench({ ...before, partitions });
+    const supervisor = await bench.start();
+    bench.onRefresh = () => bench.become(leavingTable());
+    await supervisor.prepare({ partition: 0, epoch: 1, to: OTHER });
     assert.deepEqual(bench.checkpointed, [0]);
   });
 

@@ -115,6 +115,7 @@ describe("JetStreamNodeLog", () => {
     isOver = true;
     assert.equal(entries, 200);
     assert.ok(turns - turnsBefore >= 15, `${turns - turnsBefore} turns in 200 ms of work`);
+    await requests.close();
   });
 
   it("lets exactly one of two racing writers have each sequence", async () => {

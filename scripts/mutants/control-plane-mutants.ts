@@ -6,6 +6,8 @@ const LEASE = "src/control-plane/lease-keeper.ts";
 const DETECTOR = "src/control-plane/failure-detector.ts";
 const CHANGES = "src/control-plane/table-changes.ts";
 const KEEPER = "src/control-plane/table-keeper.ts";
+const COORDINATOR_TESTS = ["test/control-plane/coordinator.test.ts"] as const;
+const DETECTOR_TESTS = ["test/control-plane/failure-detector.test.ts"] as const;
 const SEAL = "await withinLimit(timers, log.seal(incarnation), SEAL_LIMIT_MS, () => {";
 
 export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
@@ -51,6 +53,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I11", "I13"],
+    // Needs a renewal that arrives between the last look at the leases and the DEAD.
+    alsoTests: COORDINATOR_TESTS,
   },
   {
     id: "dead-unknown-taken-for-done",
@@ -63,6 +67,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I11", "I13"],
+    // Needs a DEAD that is lost on its way, of a member that had time to be suspected.
+    alsoTests: COORDINATOR_TESTS,
   },
   {
     id: "suspicion-too-early",
@@ -87,6 +93,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I13", "I20"],
+    // Needs an outage longer than a lease, after which nodes come back one by one.
+    alsoTests: DETECTOR_TESTS,
   },
   {
     id: "suspicion-while-blind",
@@ -104,6 +112,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I13", "I20"],
+    // As above.
+    alsoTests: DETECTOR_TESTS,
   },
   {
     id: "lease-from-acknowledgement",

@@ -15,6 +15,7 @@ const OFTEN = [
   "leave",
   "drain",
   "lag",
+  "natsAway",
   "ambush",
   "ambush",
   "halfCheckpoint",
@@ -45,11 +46,11 @@ export function densePlan(seed: number): PlanOptions {
       expectNodes: 1 + random.below(nodes),
       checkpointIntervalMs: random.pick([500, 1000, 3000, 15_000]),
       logRetentionMs: random.chance(0.2) ? 5000 : 0,
-      faultGapMs: random.pick([700, 1500, 3000]),
+      faultGapMs: random.pick([500, 1000, 2000]),
       clientGapMs: random.pick([25, 50, 100]),
       keyed: random.pick([0, 0.3, 0.6]),
       changeGapMs: random.pick([0, 60, 150, 150, 600]),
-      control: { ...drawn.control, service: denseService(random) },
+      control: { ...drawn.control, service: denseControl(random) },
       network: {
         delayMinMs: 0.1,
         delayMaxMs: random.pick([1, 10, 30]),
@@ -62,6 +63,13 @@ export function densePlan(seed: number): PlanOptions {
       checkpoints: denseService(random),
     },
   };
+}
+
+/** Renewals that are lost, and often none that comes late: what comes late hides who is declared dead too early. */
+function denseControl(random: SimRandom): ServiceFaults {
+  const service = denseService(random);
+  const requestLost = random.chance(0.3) ? random.unit() * 0.25 : service.requestLost;
+  return { ...service, requestLost, late: random.chance(0.5) ? 0 : service.late };
 }
 
 /** Slow answers matter where a lease counts from its sending, lost ones where an outcome is unknown. */

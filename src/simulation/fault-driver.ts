@@ -35,6 +35,8 @@ const WALL_JUMP_MAX_MS = 30_000;
 const SEALING_MAX_MS = 3000;
 /** By which a machine's watches come back after the machine. */
 const ECHO_MAX_MS = 2000;
+/** Between two tries of a process to reach the servers again. */
+const RECONNECT_MAX_MS = 2000;
 
 export class FaultDriver {
   readonly #cluster: SimCluster;
@@ -276,7 +278,21 @@ export class FaultDriver {
       network.isAway = isAway;
     };
     setAway(true);
-    return this.#after(durationMs, () => setAway(false));
+    return this.#after(durationMs, () => {
+      for (const { machine } of this.joined) this.#comeBackLate(machine.index);
+      setAway(false);
+    });
+  }
+
+  /** Each process finds its way back to the servers by a timer of its own. */
+  #comeBackLate(machine: number): void {
+    const { logs, control } = this.#cluster;
+    if (this.#random.chance(0.4)) return;
+    const lateMs = this.#random.between(0, RECONNECT_MAX_MS);
+    for (const { service } of [logs, control]) {
+      service.cutOff.add(machine);
+      this.#after(lateMs, () => service.cutOff.delete(machine));
+    }
   }
 
   #join(): void {

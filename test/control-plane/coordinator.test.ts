@@ -204,6 +204,20 @@ describe("Coordinator", () => {
     assert.ok(rig.newest().table.partitions.every(({ epoch }) => epoch <= 2));
   });
 
+  it("seals nothing while it is not known whether the node was declared dead", async () => {
+    const [n1, n2] = await three();
+    await rig.kill(n2);
+    const lost = { key: /^lease.2$/, fault: "lost" } as const;
+    for (let i = 0; i < 100; i++) n1.store.faults.push(lost);
+    await rig.time.advance(DETECTED_MS);
+    assert.ok(n1.store.faults.length < 100, "nobody was suspected");
+    assert.equal(stateOf(2), "alive");
+    assert.deepEqual(rig.logs.notes, []);
+    n1.store.faults.length = 0;
+    await rig.time.advance(2000);
+    assert.equal(stateOf(2), "dead");
+  });
+
   it("does no harm when two act at once", async () => {
     const [n1, n2, n3] = await three();
     const lowest = (): boolean => true;

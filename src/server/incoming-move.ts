@@ -66,6 +66,7 @@ export class IncomingMove {
     // A courtesy: without it the recovery replays all that the owner has logged since its last checkpoint.
     await peers.askCheckpoint(owner, this.#request).catch(() => undefined);
     const lineage = this.#assignment?.lineage ?? [];
+    if (!this.#isOnItsWay && this.#assignment?.owner !== self) return null;
     const recovered = await recover([{ state, lineage }]);
     const target = recovered.targets[0];
     if (target === undefined) throw new CatchallError("internal");

@@ -41,6 +41,8 @@ import { PartitionFailures } from "./partition-failures.ts";
 
 /** Until a move that failed, or a rule that could not be given, is tried again. */
 const RETRY_MS = 500;
+/** Before a move begins, so that moves one after another leave room for the events of their nodes (docs/performance.md). */
+const MOVE_REST_MS = 100;
 /** Until the control store is asked again to give a released partition away. */
 const TABLE_RETRY_MS = 200;
 
@@ -326,6 +328,7 @@ export class PartitionSupervisor {
     const { epoch, owner } = assignment;
     const { self, table, commit, observer, createState } = this.#options;
     this.#slots.set(partition, { kind: "warming", epoch });
+    await this.#pause(MOVE_REST_MS);
     const state = createState(partition);
     const move = new IncomingMove({
       ...this.#options,

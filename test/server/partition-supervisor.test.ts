@@ -136,7 +136,8 @@ class Bench {
       onFenced: (reason) => assert.fail(reason),
     });
     this.supervisor.start();
-    await timers.settle();
+    // A move begins after a rest.
+    await timers.advance(100);
     return this.supervisor;
   }
 

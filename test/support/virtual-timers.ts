@@ -51,10 +51,11 @@ export class VirtualTimers implements Timers, Clock {
       }
       if (first === null) break;
       this.#due.delete(first[0]);
-      this.nowMs = first[1].atMs;
+      // Work may have moved the clock itself; it never goes back.
+      this.nowMs = Math.max(this.nowMs, first[1].atMs);
       first[1].work();
       await this.settle();
     }
-    this.nowMs = endMs;
+    this.nowMs = Math.max(this.nowMs, endMs);
   }
 }

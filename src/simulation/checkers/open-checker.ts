@@ -6,7 +6,7 @@
 import type { SimNode } from "../sim-node.ts";
 import type { SimWorld } from "../sim-world.ts";
 
-const EVENTS_PER_LOOK = 5;
+const EVENTS_PER_LOOK = 3;
 
 export class OpenChecker {
   readonly #world: SimWorld;

@@ -122,6 +122,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       { file: LEASE, find: "this.#validFrom = sent;", replace: "this.#validFrom = this.#now();" },
     ],
     expects: ["I13"],
+    // Needs an answer that is late, and nothing else that is wrong until the lease ends.
+    alsoTests: ["test/control-plane/lease-keeper.test.ts"],
   },
   {
     id: "lease-without-wall-clock",
@@ -209,6 +211,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I9", "I10", "I11", "I12", "I16", "I22"],
+    // Needs an old copy behind a newer one, and a change of owner between the two.
+    alsoTests: ["test/control-plane/table-keeper.test.ts"],
   },
   {
     id: "control-cas-ignored",

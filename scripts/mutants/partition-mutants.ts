@@ -22,6 +22,8 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       { file: SUPERVISOR, find: "host.close(partition);", replace: "void host;" },
     ],
     expects: ["I5", "I7", "I22"],
+    // Needs a read through the old owner after the RELEASE, and an event at the new one before it.
+    alsoTests: ["test/partition/partition-actor.test.ts"],
   },
   {
     id: "admission-during-release",
@@ -211,6 +213,8 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I16", "I6", "I2", "I4", "I20", "I17", "I22"],
+    // Needs a partition that came back to the same incarnation before the first stretch was covered.
+    alsoTests: ["test/partition/replay.test.ts"],
   },
   {
     id: "replay-ignores-start",
@@ -281,6 +285,8 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I22"],
+    // Needs two rules that wait for one log, the older one behind the newer.
+    alsoTests: ["test/partition/partition-state.test.ts"],
   },
   {
     id: "positions-without-epoch",

@@ -89,6 +89,19 @@ describe("PartitionState", () => {
     );
   });
 
+  it("takes no rule that a later one has overtaken, whatever the log brings", () => {
+    const state = openState([]);
+    state.endRecovery();
+    apply(state, ["a.example"]);
+    const rule = { ...DEFAULT_RULE, bouncedThreshold: 5, deliveredThreshold: 0 };
+    state.applyChange({ kind: SECTION_RULE, rule, revision: 2, by: "test" }, ENTRY.timeMs);
+    for (const revision of [1, 2]) {
+      const old = { kind: SECTION_RULE, rule: DEFAULT_RULE, revision, by: "test" } as const;
+      state.applyChange(old, ENTRY.timeMs);
+    }
+    assert.deepEqual([state.rule, state.ruleRevision], [rule, 2]);
+  });
+
   it("orders a rule's changes after those of the events before it in its entry", () => {
     const told: Told[] = [];
     const state = openState(told);

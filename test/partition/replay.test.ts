@@ -139,6 +139,20 @@ describe("Replay in a cluster", () => {
     assert.equal(again.targets[0]?.state.table.totals.delivered, 10);
   });
 
+  it("takes of one log each stretch's own sections, where a partition came back to its owner", async () => {
+    const owner = new Owner();
+    await owner.claim();
+    await owner.count(0);
+    const endSequence = owner.commit.sequence;
+    const { state } = owner.actors[0] as PartitionActor;
+    await appendMark(owner.commit, state, 2, SECTION_CLAIM);
+    owner.actors[0] = owner.factory.createActor(state, 2, owner.commit);
+    for (let i = 0; i < 2; i++) await owner.count(0);
+    const lineage = [stretch(1, endSequence), stretch(2, owner.commit.sequence)];
+    const { targets } = await owner.recover(0, lineage);
+    assert.equal(targets[0]?.state.table.totals.delivered, 3);
+  });
+
   it("takes a stretch that was never claimed for what it is", async () => {
     const owner = new Owner();
     await owner.claim();

@@ -97,6 +97,7 @@ export class Checkpointer {
     });
   }
 
+  /** Resolves when none is under way. Nothing is written any more but by a `run` that is asked for after this. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
@@ -105,7 +106,10 @@ export class Checkpointer {
 
   /** Writes one checkpoint; joins the one that is running. Never rejects: a failure is logged, the log keeps all. */
   run(): Promise<void> {
-    this.#running ??= this.#inTurn(() => this.#write()).finally(() => {
+    const isLast = this.#isStopped;
+    this.#running ??= this.#inTurn(async () => {
+      if (isLast || !this.#isStopped) await this.#write();
+    }).finally(() => {
       this.#running = null;
     });
     return this.#running;

@@ -6,6 +6,7 @@
  * or nothing (I11, I12). The owner serves until it has closed: only what comes after that does anybody wait for.
  */
 
+import { pause } from "../control-plane/time-limit.ts";
 import { CatchallError } from "../model/errors.ts";
 import type { LineageStretch, PartitionAssignment } from "../model/ownership.ts";
 import type { PartitionState } from "../partition/partition-state.ts";
@@ -64,9 +65,12 @@ export class IncomingMove {
   async run(): Promise<MoveEnd | null> {
     const { self, owner, epoch, state, peers, recover, clock, isEnded } = this.#options;
     // A courtesy: without it the recovery replays all that the owner has logged since its last checkpoint.
-    await peers.askCheckpoint(owner, this.#request).catch(() => undefined);
+    await this.#whileOnItsWay(() => peers.askCheckpoint(owner, this.#request)).catch(
+      () => undefined,
+    );
     const lineage = this.#assignment?.lineage ?? [];
-    if (!this.#isOnItsWay && this.#assignment?.owner !== self) return null;
+    const isOurs = this.#isOnItsWay || this.#assignment?.owner === self;
+    if (!isOurs || isEnded()) return null;
     const recovered = await recover([{ state, lineage }]);
     const target = recovered.targets[0];
     if (target === undefined) throw new CatchallError("internal");
@@ -103,7 +107,8 @@ export class IncomingMove {
     let gapMs = WARM_GAP_MS;
     while (this.#isOnItsWay && !this.isLate && !isEnded()) {
       const startedMs = clock.monotonicMs();
-      const endSequence = await peers.committedSequence(owner);
+      const endSequence = await this.#whileOnItsWay(() => peers.committedSequence(owner));
+      if (endSequence === null) return;
       await this.#replay(target, [{ epoch, incarnation: owner, endSequence }]);
       // A log that answers slowly is never closer: then the pause is as long as one round takes.
       gapMs = Math.min(2 * gapMs, WARM_GAP_MS_MAX);
@@ -114,28 +119,26 @@ export class IncomingMove {
 
   /** Asks for the release, and reads the last entries while the owner changes the table. */
   async #takeRelease(target: ReplayTarget): Promise<void> {
-    const { owner, epoch, peers } = this.#options;
-    const endSequence = await peers.askRelease(owner, this.#request).catch(() => null);
+    const { owner, epoch, peers, timers } = this.#options;
+    const endSequence = await this.#whileOnItsWay(() =>
+      peers.askRelease(owner, this.#request),
+    ).catch(() => null);
     if (endSequence !== null) {
       await this.#replay(target, [{ epoch, incarnation: owner, endSequence }]);
     }
-    await this.#pauseOnItsWay();
+    await this.#whileOnItsWay(() => pause(timers, WARM_PAUSE_MS));
   }
 
-  /** Ends at once when the table changes. */
-  #pauseOnItsWay(): Promise<void> {
-    const { table, timers } = this.#options;
-    return new Promise((resolve) => {
-      if (!this.#isOnItsWay) return resolve();
-      const end = (): void => {
+  /** Settles as `work` does; null as soon as the table has changed, since an owner that died answers late or never. */
+  #whileOnItsWay<T>(work: () => Promise<T>): Promise<T | null> {
+    if (!this.#isOnItsWay) return Promise.resolve(null);
+    return new Promise<T | null>((resolve, reject) => {
+      const stopListening = this.#options.table.onChange(() => {
+        if (this.#isOnItsWay) return;
         stopListening();
-        timer.cancel();
-        resolve();
-      };
-      const timer = timers.after(WARM_PAUSE_MS, end);
-      const stopListening = table.onChange(() => {
-        if (!this.#isOnItsWay) end();
+        resolve(null);
       });
+      work().finally(stopListening).then(resolve, reject);
     });
   }
 

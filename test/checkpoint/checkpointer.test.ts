@@ -114,6 +114,11 @@ class Bench {
   }
 }
 
+/** What was asked for first is under way. */
+function begun(): Promise<void> {
+  return new Promise((resolve) => queueMicrotask(resolve));
+}
+
 describe("Checkpointer", () => {
   it("writes the manifest after every page, then tells, then trims", async () => {
     const bench = new Bench();
@@ -206,6 +211,18 @@ describe("Checkpointer", () => {
     assert.deepEqual(steps, ["begin delta", "commit", "begin delta", "commit"]);
   });
 
+  it("writes nothing that had to wait for its turn when it was stopped, and the last one after that", async () => {
+    const bench = new Bench();
+    const { checkpointer } = bench;
+    const asked = [checkpointer.runOne(0), checkpointer.run(), checkpointer.runOne(4)];
+    await begun();
+    await checkpointer.stop();
+    await Promise.all(asked);
+    assert.equal(bench.manifests.length, 1);
+    await checkpointer.run();
+    assert.equal(bench.manifests.length, 2);
+  });
+
   for (const step of ["begin", "putPages", "commit"] as const) {
     it(`never rejects when ${step} fails, keeps the log, and writes all the next time`, async () => {
       const bench = new Bench();
@@ -282,6 +299,7 @@ describe("Checkpointer", () => {
     const bench = new Bench();
     const both = [bench.checkpointer.run(), bench.checkpointer.run()];
     assert.equal(both[0], both[1]);
+    await begun();
     await bench.checkpointer.stop();
     assert.equal(bench.manifests.length, 1);
   });

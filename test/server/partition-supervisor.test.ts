@@ -274,6 +274,29 @@ describe("PartitionSupervisor", () => {
     assert.equal(supervisor.stateOf(0), "open");
   });
 
+  for (const question of ["askCheckpoint", "committedSequence", "askRelease"] as const) {
+    it(`does not wait for the ${question} of an owner that died once the table gives the partition here`, async () => {
+      const bench = new Bench(movingTable());
+      Object.assign(bench, { [question]: () => new Promise(() => undefined) });
+      const supervisor = await bench.start();
+      assert.equal(supervisor.stateOf(0), "warming");
+      const end = { incarnation: OTHER, endSequence: 12, state: "dead", endedAtMs: 1 } as const;
+      bench.become(must(endMember(bench.table, end)));
+      await bench.timers.settle();
+      assert.equal(supervisor.stateOf(0), "open");
+    });
+  }
+
+  it("recovers nothing for a move after this life has ended", async () => {
+    const bench = new Bench(movingTable());
+    bench.askCheckpoint = async () => {
+      bench.supervisor?.end();
+      throw new CatchallError("no_responder");
+    };
+    await bench.start();
+    assert.deepEqual(bench.recovered, []);
+  });
+
   it("tells where RELEASE lies before the table is changed, as often as it is asked, and then gives away", async () => {
     const bench = new Bench(leavingTable());
     const supervisor = await bench.start();

@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import { runChaos } from "./chaos/chaos-run.ts";
 import { runDroppedAcks } from "./chaos/dropped-acks.ts";
 import { FAULT_KINDS, type FaultKind } from "./chaos/fault-plan.ts";
+import { SERIES_NAMES, type SeriesOptions } from "./chaos/fault-series.ts";
 import { linesOfDroppedAcks, linesOfReport } from "./chaos/report.ts";
 
 const MINUTE_MS = 60_000;
@@ -27,6 +28,8 @@ async function main(): Promise<number> {
       kinds: { type: "string" },
       /** Built product to run instead of dist/: with a defect, to see it found. */
       product: { type: "string" },
+      /** Instead of a plan: one kind of fault so many times, `owner-kills=300`. */
+      series: { type: "string" },
       /** Instead of all that: every k-th acknowledgement of a script of so many operations gets lost. */
       "dropped-acks": { type: "string" },
     },
@@ -50,6 +53,7 @@ async function main(): Promise<number> {
     rate: Number(values.rate),
     leaseTtlMs,
     ...(kinds === undefined ? {} : { kinds }),
+    ...(values.series === undefined ? {} : { series: seriesOf(values.series) }),
     ...{ product: values.product, onLine },
   });
   for (const line of linesOfReport(report)) onLine(line);
@@ -61,6 +65,17 @@ function kindOf(name: string): FaultKind {
   if (kind === undefined)
     throw new Error(`No fault "${name}"; there are ${FAULT_KINDS.join(", ")}`);
   return kind;
+}
+
+function seriesOf(text: string): SeriesOptions {
+  const [given, times] = text.split("=");
+  const name = SERIES_NAMES.find((one) => one === given);
+  if (name === undefined || !(Number(times) >= 1)) {
+    throw new Error(
+      `No series "${text}"; there are ${SERIES_NAMES.join(", ")}, as in nats-restarts=200`,
+    );
+  }
+  return { name, times: Number(times) };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main();

@@ -22,6 +22,7 @@ if (kinds.length === 0 || !(requests >= 1) || !Number.isInteger(seed)) {
 
 const PROGRESS_EVERY_MS = 10_000;
 let saidMs = performance.now();
+const sums = { sent: 0, acknowledged: 0, honest: 0, faultCount: 0, cpuSeconds: 0 };
 for (const kind of kinds) {
   const onProgress = (report: FuzzReport): void => {
     if (performance.now() - saidMs < PROGRESS_EVERY_MS) return;
@@ -31,5 +32,10 @@ for (const kind of kinds) {
   const share = Math.ceil(requests / kinds.length);
   const report = await runHttpFuzz({ kind, requests: share, seed, onProgress });
   console.log(JSON.stringify(report, null, 2));
+  for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report[name];
   if (report.faultCount > 0) process.exitCode = 1;
 }
+console.log(
+  `${sums.sent} mutated requests: ${sums.acknowledged} events acknowledged, ${sums.faultCount} faults; ` +
+    `${sums.honest} honest requests beside them; ${sums.cpuSeconds.toFixed(0)} s of processor time`,
+);

@@ -17,6 +17,7 @@ import {
 } from "./checkers.ts";
 import { AckLosses, FaultDriver, type FaultFigures } from "./fault-driver.ts";
 import { type FaultKind, planFaults } from "./fault-plan.ts";
+import { runSeries, type SeriesOptions, seriesFigure } from "./fault-series.ts";
 import { type EventType, History, type Read } from "./history.ts";
 import { ChaosClient } from "./http-client.ts";
 import { checkAudit, LogAudit } from "./log-audit.ts";
@@ -32,6 +33,8 @@ export interface ChaosOptions {
   readonly kinds?: readonly FaultKind[];
   /** Longest time between two faults; default: a few seconds. */
   readonly gapMaxMs?: number;
+  /** Instead of a plan of all kinds for `durationMs`: one kind, so many times. */
+  readonly series?: SeriesOptions;
   /** Folder of the built product; default: that of this project. Another one shows whether chaos sees a defect. */
   readonly product?: string | undefined;
   readonly onLine: (line: string) => void;
@@ -58,6 +61,8 @@ export interface ChaosReport {
   readonly told: Readonly<Record<string, number>>;
   readonly exits: Readonly<Record<string, number>>;
   readonly healMsMax: number;
+  /** Of a series: from each fault until the cluster was whole, ascending. */
+  readonly seriesHealMs: readonly number[];
   readonly violations: readonly FoundViolation[];
   /** Kept when something was wrong. */
   readonly folder: string | null;
@@ -68,8 +73,13 @@ const RULE = { deliveredThreshold: DELIVERED_THRESHOLD };
 const WORKERS = 24;
 /** Domains of each kind a second of a round: so few events a domain that most have no unknown one. */
 const DOMAINS_PER_SECOND = 40;
+/** A round of a series: so many faults, and the time that they take about. */
+const SERIES_FAULTS = 20;
+const SERIES_ROUND_MS = 4000 * SERIES_FAULTS;
 /** Served it is within seconds; moves that were asked for last come to their end one after another. */
 const HEAL_LIMIT_MS = 180_000;
+/** Of random numbers: not those of a plan, nor of a workload. */
+const SERIES_STREAM = 1_000_000;
 const EXCERPT_LINES_MAX = 60;
 const EXIT_LINE_CHARS = 120;
 const GAVE_UP = "code 1";
@@ -83,6 +93,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 interface Settled {
   readonly counts: string;
   readonly isExact: boolean;
+}
+
+interface FaultRound {
+  readonly cluster: ChaosCluster;
+  readonly driver: FaultDriver;
+  readonly history: History;
+  readonly round: number;
 }
 
 class ChaosRun {
@@ -103,6 +120,7 @@ class ChaosRun {
     auditedDomains: 0,
   };
   readonly #startMs: number = performance.now();
+  readonly #seriesHealMs: number[] = [];
   #healMsMax = 0;
   #rounds = 0;
 
@@ -128,9 +146,15 @@ class ChaosRun {
         leaseTtlMs,
       );
       this.#line(`seed ${seed}, history and logs in ${cluster.folder}`);
+      const { series } = this.#options;
       const endMs = performance.now() + durationMs;
-      while (performance.now() < endMs - 1000 && this.#violations.length === 0) {
-        await this.#round(cluster, driver, history, Math.min(roundMs, endMs - performance.now()));
+      const isOver = (): boolean =>
+        series === undefined
+          ? performance.now() >= endMs - 1000
+          : seriesFigure(series, driver.figures) >= series.times;
+      while (!isOver() && this.#violations.length === 0) {
+        const leftMs = series === undefined ? endMs - performance.now() : SERIES_ROUND_MS;
+        await this.#round(cluster, driver, history, Math.min(roundMs, leftMs));
       }
       await this.#readAgain(cluster, history);
       await history.close();
@@ -178,15 +202,8 @@ class ChaosRun {
     history: History,
     durationMs: number,
   ): Promise<void> {
-    const { seed, rate, leaseTtlMs, kinds, gapMaxMs } = this.#options;
+    const { seed, rate } = this.#options;
     const round = ++this.#rounds;
-    const plan = planFaults({
-      ...{ seed, round, durationMs, leaseTtlMs },
-      nodes: cluster.nodes.map(({ id }) => id),
-      ...(kinds === undefined ? {} : { kinds }),
-      ...(gapMaxMs === undefined ? {} : { gapMaxMs }),
-    });
-    this.#line(`round ${round}: ${plan.length} faults planned`);
     const clients = clientsOf(cluster);
     const workload = new Workload({
       ...{ history, clients, rate, workers: WORKERS },
@@ -195,9 +212,7 @@ class ChaosRun {
       domains: Math.max(200, Math.round((DOMAINS_PER_SECOND * durationMs) / 1000)),
     });
     const working = workload.run();
-    const startMs = performance.now();
-    await driver.run(plan, () => performance.now() > startMs + durationMs);
-    await pause(startMs + durationMs - performance.now());
+    await this.#doFaults({ cluster, driver, history, round }, durationMs);
     await driver.finish();
     await this.#heal(cluster, history);
     workload.stop();
@@ -214,6 +229,32 @@ class ChaosRun {
       `round ${round}: ${acked} acknowledged, ${exactDomains} of ${domains} domains exact`,
     );
     history.clear();
+  }
+
+  async #doFaults(
+    { cluster, driver, history, round }: FaultRound,
+    durationMs: number,
+  ): Promise<void> {
+    const { seed, leaseTtlMs, kinds, gapMaxMs, series } = this.#options;
+    if (series !== undefined) {
+      const random = new SeededRandom(seed, SERIES_STREAM + round);
+      const heal = (): Promise<void> => this.#heal(cluster, history);
+      const isOver = (): boolean => this.#violations.length > 0;
+      const around = { cluster, driver, random, leaseTtlMs, heal };
+      const faults = SERIES_FAULTS;
+      this.#seriesHealMs.push(...(await runSeries(series, around, { faults, isOver })));
+      return;
+    }
+    const plan = planFaults({
+      ...{ seed, round, durationMs, leaseTtlMs },
+      nodes: cluster.nodes.map(({ id }) => id),
+      ...(kinds === undefined ? {} : { kinds }),
+      ...(gapMaxMs === undefined ? {} : { gapMaxMs }),
+    });
+    this.#line(`round ${round}: ${plan.length} faults planned`);
+    const startMs = performance.now();
+    await driver.run(plan, () => performance.now() > startMs + durationMs);
+    await pause(startMs + durationMs - performance.now());
   }
 
   async #heal(cluster: ChaosCluster, history: History): Promise<void> {
@@ -322,6 +363,7 @@ class ChaosRun {
       told: Object.fromEntries([...this.#told].sort()),
       exits: Object.fromEntries(this.#exits),
       healMsMax: Math.round(this.#healMsMax),
+      seriesHealMs: [...this.#seriesHealMs].sort((a, b) => a - b),
       violations: this.#violations,
     };
   }

@@ -19,15 +19,17 @@ export function linesOfReport(report: ChaosReport): readonly string[] {
     `${domains} domains, ${share.toFixed(2)} % of them without an unknown event and exact; ` +
       `${report.auditedDomains} recounted from the logs`,
     `healed within ${report.healMsMax} ms; answers: ${listOf(report.told)}`,
+    ...linesOfSeries(report.seriesHealMs),
   ];
   for (const [how, times] of Object.entries(report.exits)) {
     lines.push(`nodes that ended by themselves, ${times}: ${how}`);
   }
   lines.push(...linesOfViolations(report.violations));
+  if (report.folder !== null) lines.push(`history and logs are in ${report.folder}`);
   lines.push(
-    report.violations.length === 0
-      ? "0 violations"
-      : `${report.violations.length} violations; history and logs are in ${report.folder}`,
+    `${total} faults, ${figures.ownerKills} owner kills, ${figures.pausesPastLease} owners paused past ` +
+      `their lease, ${figures.natsRestarts} NATS restarts; ${acked} acknowledged, ` +
+      `${share.toFixed(2)} % of ${domains} domains exact, ${report.violations.length} violations`,
   );
   return lines;
 }
@@ -40,8 +42,17 @@ export function linesOfDroppedAcks(report: DroppedAcksReport): readonly string[]
       return `${kind}: ${report.cases[kind]} cases, ${report.lost[kind]} acknowledgements lost, ${unknown}`;
     }),
     ...linesOfViolations(report.violations),
-    `${report.operations} operations, ${report.violations.length} violations`,
+    `${report.operations} operations, ${report.cases.http + report.cases.publish} cases, ` +
+      `${report.lost.http + report.lost.publish} acknowledgements lost, ` +
+      `${report.violations.length} violations`,
   ];
+}
+
+function linesOfSeries(healMs: readonly number[]): readonly string[] {
+  if (healMs.length === 0) return [];
+  const at = (share: number): string =>
+    (healMs[Math.min(healMs.length - 1, Math.floor(healMs.length * share))] ?? 0).toFixed(0);
+  return [`from a fault to a whole cluster: median ${at(0.5)} ms, P99 ${at(0.99)}, max ${at(1)}`];
 }
 
 function linesOfViolations(violations: readonly FoundViolation[]): readonly string[] {

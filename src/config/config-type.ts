@@ -44,6 +44,8 @@ export interface Config {
   readonly idempotencyWindowMs: number;
   readonly idempotencyMaxKeys: number;
   readonly logRetentionMs: number;
+  /** Of this node's write-ahead log; null: as much as the store takes. */
+  readonly logBytesMax: number | null;
   readonly checkpointIntervalMs: number;
   readonly deliveredThreshold: number;
   readonly maxBodyBytes: number;

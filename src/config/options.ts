@@ -195,6 +195,13 @@ const COUNTING_OPTIONS: readonly OptionRow[] = [
     "Keep log entries at least so long after a checkpoint covers them",
   ),
   row(
+    "log-bytes-max",
+    "logBytesMax",
+    { type: "sizeBytes", min: 64 * MIB, max: 1024 * 1024 * MIB },
+    null,
+    "Size of this node's log at which events get 503 until a checkpoint makes room",
+  ),
+  row(
     "checkpoint-interval",
     "checkpointIntervalMs",
     duration(100, 24 * HOUR),

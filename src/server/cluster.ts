@@ -202,11 +202,11 @@ class ClusterLives implements RunningNode {
 
   async #createPorts(): Promise<ClusterPorts & { readonly checkpoints: MongoCheckpointStore }> {
     const { config, data, leases, mongo, logger, metrics } = this.#options;
-    const { clusterName, walReplicas: replicas } = config;
+    const { clusterName, walReplicas: replicas, logBytesMax } = config;
     const { clock, timers } = this;
     const random = this.#random;
     const control = await NatsKvControlStore.open(leases, { clusterName, replicas });
-    const logOptions = { clusterName, replicas, logBytesMax: null, clock, random };
+    const logOptions = { clusterName, replicas, logBytesMax, clock, random };
     const log = await JetStreamNodeLog.open(data, logOptions);
     const problems = (await checkStream(leases, controlStream(clusterName), replicas)) ?? [];
     for (const problem of problems) logger.error({ problem }, "A stream breaks a promise");

@@ -48,6 +48,8 @@ export interface FaultPlan {
   readonly leaseTtlMs: number;
   readonly checkpointIntervalMs: number;
   readonly logRetentionMs: number;
+  /** Bytes that a node lets its log grow to; null: any. */
+  readonly logBytesMax: number | null;
   readonly expectNodes: number;
   readonly autoRebalance: boolean;
   readonly clocks: readonly MachineClock[];
@@ -135,6 +137,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     reads: random.between(0.1, 0.4),
     keyed: random.between(0, 0.4),
     changeGapMs: new SimRandom(seed, "plan/changes").pick([0, 2000, 20_000]),
+    logBytesMax: new SimRandom(seed, "plan/full logs").pick([null, null, null, 16_384, 65_536]),
   };
   return { ...plan, ...options.override };
 }

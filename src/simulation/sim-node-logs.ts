@@ -30,7 +30,7 @@ const CREATE_TRIES = 6;
 /** What the server adds to an entry. */
 const MESSAGE_BYTES = 150;
 
-type Stored = "stored" | "conflict" | "full";
+type Stored = "stored" | "conflict";
 
 /** Who made a log; its repeated call finds its own. */
 type Creator = symbol;
@@ -58,7 +58,7 @@ interface LogSlice {
 export class SimNodeLogs {
   readonly service: SimService;
   readonly world: SimWorld;
-  /** Bytes that one log may occupy. */
+  /** Bytes that a node lets its own log occupy. */
   logBytesMax: number = Number.POSITIVE_INFINITY;
   readonly #logs: Map<number, StoredLog> = new Map();
   readonly #history: Required<StoreHistory>;
@@ -145,7 +145,6 @@ export class SimNodeLogs {
       this.world.trace("log conflict", incarnation, expectedLast, log.entries.length);
       return "conflict";
     }
-    if (this.#isFull(log, bytes.length + MESSAGE_BYTES)) return "full";
     const { kind, sequence } = readEntryHeader(bytes);
     if (log.isSealed) this.world.fail("I10", `Log ${incarnation} took ${sequence} after its SEAL`);
     log.entries.push(bytes);
@@ -155,8 +154,10 @@ export class SimNodeLogs {
     return "stored";
   }
 
-  #isFull(log: StoredLog, moreBytes: number): boolean {
-    return Number.isFinite(this.logBytesMax) && sizeOf(log) + moreBytes > this.logBytesMax;
+  /** Bytes of one log, as the store tells them; null when there is none. */
+  bytesOf(incarnation: number): number | null {
+    const log = this.#logs.get(incarnation);
+    return log === undefined ? null : sizeOf(log);
   }
 
   /** The SEAL entry that would follow the last one, for a log that is not sealed; `wallMs` is the sealer's time. */
@@ -226,6 +227,8 @@ class SimNodeLog implements NodeLog {
   #isAppending = false;
   /** Expectation of the last append whose outcome is unknown: its bytes may still arrive. */
   #doubtful: number | null = null;
+  /** Of the own log: as last heard, and what was appended since. */
+  #ownBytes = 0;
 
   constructor(logs: SimNodeLogs, life: SimLife) {
     this.#logs = logs;
@@ -255,21 +258,23 @@ class SimNodeLog implements NodeLog {
     const own = this.#own;
     if (own === null) return { kind: "fenced", reason: "this process has no log" };
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
+    const isFull = this.#ownBytes + bytes.length > this.#logs.logBytesMax;
+    if (isFull && this.#doubtful !== expectedLast) {
+      return { kind: "notApplied", code: "log_full", reason: "the log is full" };
+    }
     this.#isAppending = true;
     const asked = this.#store(own, bytes.slice(), expectedLast);
     this.#logs.sent(this.#life.machine.index);
     const answer = await asked;
     this.#isAppending = false;
     this.#logs.world.trace("log append", own, expectedLast + 1, answer === null ? 0 : 1);
-    if (answer === "full" && this.#doubtful !== expectedLast) {
-      return { kind: "notApplied", code: "log_full", reason: "the log is full" };
-    }
-    if (answer === null || answer === "full") {
+    if (answer === null) {
       this.#doubtful = expectedLast;
       return { kind: "unknown", reason: "no acknowledgement" };
     }
     if (answer === "stored") {
       this.#doubtful = null;
+      this.#ownBytes += bytes.length;
       return { kind: "committed" };
     }
     return { kind: "conflict", reason: "the last sequence is another one" };
@@ -319,19 +324,31 @@ class SimNodeLog implements NodeLog {
   }
 
   lastSequence(incarnation: number): Promise<number> {
-    return this.#ask("lastSequence", () => this.#logs.lastSequence(incarnation));
+    return this.#ask("lastSequence", () => {
+      this.#hear(incarnation);
+      return this.#logs.lastSequence(incarnation);
+    });
   }
 
   list(): Promise<readonly number[]> {
-    return this.#ask("list", () => this.#logs.list());
+    return this.#ask("list", () => {
+      if (this.#own !== null) this.#ownBytes = this.#logs.bytesOf(this.#own) ?? 0;
+      return this.#logs.list();
+    });
   }
 
   trim(incarnation: number, upTo: number): Promise<void> {
-    return this.#ask("trim", () => this.#logs.trim(incarnation, upTo));
+    return this.#ask("trim", () => {
+      this.#logs.trim(incarnation, upTo);
+      this.#hear(incarnation);
+    });
   }
 
   delete(incarnation: number): Promise<void> {
-    return this.#ask("delete", () => this.#logs.delete(incarnation));
+    return this.#ask("delete", () => {
+      this.#logs.delete(incarnation);
+      if (incarnation === this.#own) this.#ownBytes = 0;
+    });
   }
 
   get sizeBytes(): number {
@@ -340,6 +357,11 @@ class SimNodeLog implements NodeLog {
 
   async close(): Promise<void> {
     this.#own = null;
+  }
+
+  #hear(incarnation: number): void {
+    if (incarnation !== this.#own) return;
+    this.#ownBytes = this.#logs.bytesOf(incarnation) ?? this.#ownBytes;
   }
 
   /** Null: unknown. */

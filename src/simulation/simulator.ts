@@ -109,6 +109,7 @@ class Simulation {
       network: new SimNetwork(world, plan.network),
       changes: new SimChanges(world, plan.log, (told) => this.#replayChecker.checkTold(told)),
     };
+    this.#cluster.logs.logBytesMax = plan.logBytesMax ?? Number.POSITIVE_INFINITY;
     for (const [index, clock] of plan.clocks.entries()) {
       nodes.push(this.#createNode(new SimMachine(world, index, clock)));
     }

@@ -37,7 +37,10 @@ export interface JetStreamNodeLogOptions {
   readonly clusterName: string;
   /** Of each log. */
   readonly replicas: number;
-  /** Bytes that one log may occupy; appends that would need more answer `log_full`. Null: no limit. */
+  /**
+   * Bytes that the own log may occupy; appends that would need more answer `log_full`. Null: no limit. Not a limit of the
+   * stream: whoever ends a dead node's log must find room for its SEAL.
+   */
   readonly logBytesMax: number | null;
   readonly clock: Clock;
   readonly random: Random;
@@ -98,6 +101,12 @@ export class JetStreamNodeLog implements NodeLog {
     const own = this.#own;
     if (own === null) return { kind: "fenced", reason: "this process has no log" };
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
+    // Bytes that may be on their way are sent again, full or not: only the server knows about them.
+    if (this.#doubtful !== expectedLast && this.#isFull(own, bytes.length)) {
+      const limit = `${this.#options.logBytesMax} bytes`;
+      const reason = `The write-ahead log would grow over ${limit}`;
+      return { kind: "notApplied", code: "log_full", reason };
+    }
     this.#isAppending = true;
     try {
       const outcome = await this.#append(own, bytes, expectedLast);
@@ -187,6 +196,11 @@ export class JetStreamNodeLog implements NodeLog {
     this.#own = null;
   }
 
+  #isFull(own: number, moreBytes: number): boolean {
+    const { logBytesMax } = this.#options;
+    return logBytesMax !== null && (this.#sizes.get(own) ?? 0) + moreBytes > logBytesMax;
+  }
+
   async #append(own: number, bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
     const { stream, subject } = this.#names;
     const headers = natsHeaders({
@@ -226,11 +240,10 @@ export class JetStreamNodeLog implements NodeLog {
 
   /** A repeated call of one creator finds its own stream; anybody else's has another nonce and is a conflict. */
   async #createStream(incarnation: number): Promise<void> {
-    const { random, replicas, logBytesMax } = this.#options;
+    const { random, replicas } = this.#options;
     const nonce = `${random.uint32().toString(16)}-${random.uint32().toString(16)}`;
     const config = {
       ...streamConfig(this.#names.stream(incarnation), this.#names.subject(incarnation), replicas),
-      max_bytes: logBytesMax ?? -1,
       metadata: { catchall_creator: nonce },
     };
     const result = await this.#api.call(`STREAM.CREATE.${config.name}`, config);

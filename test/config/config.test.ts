@@ -61,6 +61,7 @@ describe("loadConfig", () => {
       idempotencyWindowMs: 600_000,
       idempotencyMaxKeys: 4_000_000,
       logRetentionMs: 0,
+      logBytesMax: null,
       checkpointIntervalMs: 60_000,
       deliveredThreshold: 1000,
       maxBodyBytes: 8_388_608,
@@ -90,6 +91,7 @@ describe("loadConfig", () => {
       "nats-url": "nats://a",
       "mongo-url": "mongodb://m",
       "otlp-endpoint": "http://o",
+      "log-bytes-max": "1GiB",
       host: "h",
       "node-id": "n",
     };
@@ -178,6 +180,8 @@ describe("loadConfig", () => {
     }
     assert.equal(config({ argv: ["--log-retention", "2h"] }).logRetentionMs, 7_200_000);
     assert.equal(config({ argv: ["--log-retention", "0"] }).logRetentionMs, 0);
+    assert.equal(config({ argv: [] }).logBytesMax, null);
+    assert.equal(config({ argv: ["--log-bytes-max", "2GiB"] }).logBytesMax, 2 * 1024 ** 3);
   });
 
   it("reads sizes in bytes, KiB, MiB, GiB", () => {

@@ -204,6 +204,19 @@ describe("JetStreamNodeLog", () => {
     await requests.close();
   });
 
+  it("seals a log that takes no more entries, so that its ranges find a new owner", async () => {
+    await open(20_000);
+    await log.create(5);
+    await fill(9, 2000);
+    const outcome = await log.append(chain.next(3000), 9);
+    assert.equal(outcome.kind, "notApplied");
+    const other = await server.connect();
+    const sealer = await openLog(other, cluster, 20_000);
+    assert.equal(await sealer.seal(5), 10);
+    await other.close();
+    await requests.close();
+  });
+
   it("says log_full when the server may store no more, and takes entries again after a trim", async () => {
     const small = await TestNatsServer.start({ storeMax: "2MB" });
     try {

@@ -16,8 +16,8 @@ const RELEASE = "release";
 const NODE_VIEW = "nodeView";
 /** A silent node must not hold up the view of all others. */
 const NODE_VIEW_LIMIT_MS = 1000;
-/** A move goes on without the owner's checkpoint after this long. */
-const CHECKPOINT_LIMIT_MS = 10_000;
+/** A move goes on without the owner's checkpoint after this long: a periodic one of many pages may stand before it. */
+const CHECKPOINT_LIMIT_MS = 2000;
 
 export interface PeerAnswers {
   committedSequence(): number;

@@ -451,12 +451,27 @@ describe("cluster", () => {
     assert.equal(code, 0);
     assert.match(
       stdout,
-      /^ready\nmode +cluster \(catchall\), epoch 7\nnodes +1 of 2 alive, 8 partitions\nlog +jetstream, synced before every answer, 12,345 bytes\n/,
+      /^ready\nmode +cluster \(catchall\), epoch 7\nnodes +2 of 2 alive \(1 draining\), 8 partitions\nlog +jetstream, synced before every answer, 12,345 bytes\n/,
     );
     assert.match(
       stdout,
       /domains +1,234 catch-all, 2 not catch-all, 3 unknown\nevents +1,000,000 delivered, 5 bounced\n$/,
     );
+  });
+
+  it("counts a node that came back once in the status, and a dead one not as alive", async () => {
+    const [n1] = CLUSTER.nodes;
+    const nodes = [
+      { ...n1, incarnation: 0, state: "dead" },
+      { ...n1, id: "n3", state: "dead" },
+      { ...n1, incarnation: 4 },
+    ];
+    const answer: Answer = (request, response, count) => {
+      if (request.path === "/cluster") answerJson(response, 200, { ...CLUSTER, nodes });
+      else healthy(request, response, count);
+    };
+    const { stdout } = await against(answer, ["status"]);
+    assert.match(stdout, /\nnodes +1 of 2 alive, 8 partitions\n/);
   });
 
   it("ends with 1 and the reasons when the node is not ready", async () => {

@@ -30,7 +30,7 @@ import {
   printTable,
   startProgress,
 } from "../output.ts";
-import { showRing } from "./ring.ts";
+import { newestLives, showRing } from "./ring.ts";
 
 const WATCH_INTERVAL_MS = 500;
 /** A node that does not answer for so long ends the watching; the node that is asked may itself be stopping. */
@@ -98,15 +98,22 @@ async function optional<Value>(
 }
 
 function printCluster(context: CliContext, cluster: ClusterView): void {
-  const alive = cluster.nodes.filter((node) => node.state === "alive").length;
   const { log } = cluster;
   printLine(context, `mode        ${cluster.mode} (${cluster.cluster}), epoch ${cluster.epoch}`);
   printLine(
     context,
-    `nodes       ${alive} of ${cluster.nodes.length} alive, ${cluster.partitions} partitions`,
+    `nodes       ${nodesText(cluster)}, ${countOf(cluster.partitions, "partition")}`,
   );
   const sync = log.synced ? "synced before every answer" : "NOT synced before answers";
   printLine(context, `log         ${log.kind}, ${sync}, ${formatCount(log.sizeBytes)} bytes`);
+}
+
+function nodesText(cluster: ClusterView): string {
+  const states = newestLives(cluster.nodes).map(({ state }) => state);
+  const living = states.filter((state) => state !== "dead");
+  const draining = living.filter((state) => state === "draining").length;
+  const alive = `${living.length} of ${states.length} alive`;
+  return draining === 0 ? alive : `${alive} (${draining} draining)`;
 }
 
 function printTotals(context: CliContext, stats: Stats): void {

@@ -69,18 +69,23 @@ export async function showRing(flags: ConnectionFlags, context: CliContext): Pro
 /** The view of a node, by node. */
 export function ringOf(view: ClusterView): Ring {
   const { cluster, epoch, partitions, handoffs } = view;
-  // A node that was started again has an earlier life beside it, which has nothing any more.
-  const newest = new Map(view.nodes.map((node) => [node.id, node]));
-  const nodes = [...newest.values()].map((node): RingNode => {
+  const newest = newestLives(view.nodes);
+  const known = new Set(newest.map(({ id }) => id));
+  const nodes = newest.map((node): RingNode => {
     const ranges = rangesOf(view, (owner) => owner.node === node.id);
     const count = countIn(ranges);
     const { id, incarnation, state, leaseRemainingMs } = node;
     const share = count / partitions;
     return { id, incarnation, state, leaseRemainingMs, partitions: count, share, ranges };
   });
-  const unassigned = rangesOf(view, (owner) => !newest.has(owner.node));
+  const unassigned = rangesOf(view, (owner) => !known.has(owner.node));
   const busiestToMean = busiestToMeanOf(nodes);
   return { cluster, epoch, partitions, nodes, unassigned, busiestToMean, handoffs };
+}
+
+/** Each node once: one that was started again has an earlier life beside it, which has nothing any more. */
+export function newestLives(nodes: ClusterView["nodes"]): ClusterView["nodes"] {
+  return [...new Map(nodes.map((node) => [node.id, node])).values()];
 }
 
 function busiestToMeanOf(nodes: readonly RingNode[]): number | null {

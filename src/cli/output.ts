@@ -174,7 +174,7 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   aborted: "run the command again to go on",
   invalid_response: "check that --url is the address of a catchall node",
   unauthorized: "give a token with CATCHALL_TOKEN or --token",
-  forbidden: "use a token with the admin role; tokens are set up with --tokens-file on the node",
+  forbidden: "use a token with that role; tokens are set up with --tokens-file on the node",
   not_ready: "see what the node waits for with: catchall status",
   idempotency_key_reused: "use another --id: this one belongs to a different event",
   drain_impossible: "start another node first",

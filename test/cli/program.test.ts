@@ -206,6 +206,14 @@ describe("failures", () => {
     );
   });
 
+  it("names no role of its own where the node said which one is needed", async () => {
+    const detail = 'This needs a token with the role "write"';
+    const fail: Answer = (_, response) => answerProblem(response, 403, "forbidden", { detail });
+    const { stderr } = await against(fail, ["send", "x.com", "delivered"]);
+    assert.match(stderr, /^error: This needs a token with the role "write"\n/);
+    assert.match(stderr, /\n {2}next: use a token with that role; tokens are set up with/);
+  });
+
   it("gives the problem document as one line of JSON on stderr with --json", async () => {
     const fail: Answer = (_, response) => answerProblem(response, 409, "drain_impossible");
     const { code, stdout, stderr } = await against(fail, ["drain", "n1", "--json"]);

@@ -16,7 +16,7 @@ export function isSuccess(result: LoadRunResult): boolean {
 
 export function reportOf(result: LoadRunResult): string {
   const { options, outcome } = result;
-  const unit = options.bulk > 0 ? `request of ${options.bulk} events` : "event";
+  const unit = options.bulk > 0 ? `a request of ${options.bulk} events` : "an event";
   const loop = options.rate > 0 ? `open loop, ${options.rate}/s intended` : "closed loop";
   const table = new Table({ style: { head: [], border: [] } });
   table.push(
@@ -24,7 +24,7 @@ export function reportOf(result: LoadRunResult): string {
     ["load", `${options.connections} connections, ${loop}`],
     ["acknowledged", `${count(outcome.acked)} events in ${outcome.seconds.toFixed(2)} s`],
     ["rate", `${count(outcome.eventsPerSecond)} events/s`],
-    [`latency (ms a ${unit})`, latencyText(result)],
+    [`latency (ms ${unit})`, latencyText(result)],
     ["errors", errorsText(outcome.errors)],
     ["unknown outcome", `${count(outcome.maybe)} events`],
     [

@@ -20,6 +20,7 @@ import type {
   HttpServer,
   HttpServerOptions,
 } from "./http-server.ts";
+import { listenProblem } from "./node-listen-problem.ts";
 import { RouteTable } from "./route-table.ts";
 import { cannotListen } from "./server-problem.ts";
 import { type PathShape, UwsExchange, type UwsServerState } from "./uws-exchange.ts";
@@ -88,7 +89,8 @@ class UwsHttpServer implements HttpServer {
       const exclusive = this.uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
       this.app.listen(host, port, exclusive, (socket) => {
         if (socket === false) {
-          reject(cannotListen(host, port));
+          // The library does not say why.
+          void listenProblem(host, port).then((cause) => reject(cannotListen(host, port, cause)));
           return;
         }
         this.listenSocket = socket;

@@ -184,10 +184,31 @@ export function describeConnections(open: OpenHttpServer): void {
         urlBytesMax: 1000,
         tls: null,
       });
-      await assert.rejects(second.listen("127.0.0.1", fixture.port), { code: "conflict" });
+      const { port } = fixture;
+      await assert.rejects(second.listen("127.0.0.1", port), {
+        code: "conflict",
+        message: `Can't listen on "127.0.0.1:${port}": another process does; take another --port`,
+      });
       await second.close();
       assert.equal((await ask(fixture, put("a.example"))).status, 204);
     });
+  });
+  it("says that an address is not of this machine, instead of blaming another process", async () => {
+    const server = await open({
+      routes: [],
+      fallback: () => undefined,
+      onError: () => undefined,
+      requestDeadlineMs: 1000,
+      bodyDeadlineMs: 1000,
+      urlBytesMax: 1000,
+      tls: null,
+    });
+    // Kept for documentation by RFC 5737: no machine has it.
+    await assert.rejects(server.listen("192.0.2.1", 8080), {
+      code: "conflict",
+      message: `Can't listen on "192.0.2.1:8080": this machine has no such address; take another --host`,
+    });
+    await server.close();
   });
   it("closes twice without harm, and cuts open connections", async () => {
     const fixture = await HttpServerFixture.start(open);

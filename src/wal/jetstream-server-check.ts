@@ -19,6 +19,8 @@ import {
 const VERSION_MIN: readonly number[] = [2, 14, 4];
 /** Room for the largest entry of a group commit and the largest frame, headers included. */
 const PAYLOAD_BYTES_MIN: number = 1024 * 1024;
+const JETSTREAM_OFF =
+  "JetStream is not enabled in NATS for this account: turn it on, as cluster/nats/jetstream.conf does";
 const MONITOR_PORT_DEFAULT = 8222;
 const MONITOR_TIMEOUT_MS = 1000;
 const INFO_TIMEOUT_MS = 1000;
@@ -68,7 +70,7 @@ export async function checkServers(
     problems.push(`max_payload of NATS is ${payloadBytesMax}, at least 1 MiB is needed`);
   }
   const hasJetStream = await isJetStreamOn(api);
-  if (!hasJetStream) problems.push("JetStream is not enabled in NATS for this account");
+  if (!hasJetStream) problems.push(JETSTREAM_OFF);
   const hosts = [info.host, ...(info.connect_urls ?? []).map(hostOf)];
   const endpoints = options.monitorUrls ?? defaultEndpoints(hosts, requests);
   const sync = await readLogSync(endpoints, serverId);

@@ -49,7 +49,7 @@ describe("checkServers", () => {
     const bare = await TestNatsServer.start({ jetStream: false });
     const requests = await bare.connect();
     const report = await checkServers(requests, { monitorUrls: [bare.monitorUrl] });
-    assert.match(report.problems.join(), /JetStream is not enabled/);
+    assert.match(report.problems.join(), /JetStream is not enabled .*: turn it on, as cluster\//);
     assert.equal(report.logSync, "unknown");
     await requests.close();
     await bare.dispose();

@@ -93,7 +93,9 @@ async function connectPatiently(
         throw new CatchallError("conflict", error.message, { cause: error });
       }
       if (tries >= CONNECT_TRIES_MAX) throw error;
-      logger.warn({ err: error, tries }, "NATS can't be reached yet");
+      // Its stack says nothing that the sentence does not, and would come once a second.
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.warn({ reason, tries }, "NATS can't be reached yet");
       await new Promise<void>((resolve) => {
         setTimeout(resolve, CONNECT_PAUSE_MS);
       });

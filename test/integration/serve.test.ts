@@ -287,6 +287,28 @@ describe("catchall serve", () => {
     assert.ok(performance.now() - startedMs < 10_000, "no second try");
   });
 
+  it("says in one short line a try why it can't reach NATS", async () => {
+    const mongo = ["--mongo-url", "mongodb://127.0.0.1:1"];
+    const served = new Served(["--nats-url", "nats://127.0.0.1:1", ...mongo]);
+    started.push(served);
+    const giveUpMs = performance.now() + TIMEOUT_MS;
+    while (!served.output.includes("\n") && served.isRunning && performance.now() < giveUpMs) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await served.stop("SIGKILL");
+    const { level, reason, tries, msg, err } = JSON.parse(served.output.split("\n")[0] ?? "");
+    assert.deepEqual(
+      { level, reason, tries, msg, err },
+      {
+        level: "warn",
+        reason: "Can't connect to NATS at 127.0.0.1:1: nobody listens there",
+        tries: 1,
+        msg: "NATS can't be reached yet",
+        err: undefined,
+      },
+    );
+  });
+
   it("ends with 78 for a tokens file that is wrong or not there", async () => {
     const file = join(root, "wrong-tokens");
     await writeFile(file, '{"name":"x"}\nnonsense\n');

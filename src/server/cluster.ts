@@ -3,6 +3,7 @@
  * another: a life that was fenced or found dead is followed by the next, with a new incarnation.
  */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { MongoCheckpointStore } from "../checkpoint/mongo-checkpoint-store.ts";
 import type { Config } from "../config/config-type.ts";
 import { controlStream, NatsKvControlStore } from "../control-plane/nats-kv-control-store.ts";
@@ -41,6 +42,8 @@ export interface ClusterOptions {
   readonly config: Config;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  /** Ends the wait for NATS: a node that is told to stop before it has begun has nothing to put in order. */
+  readonly stopping: AbortSignal;
 }
 
 /**
@@ -56,8 +59,8 @@ export async function startCluster(options: ClusterOptions): Promise<RunningNode
     name: config.nodeId,
   });
   // Two connections: a lease must never queue behind entries.
-  const data = await connectPatiently(config, "data", logger);
-  const leases = await connectPatiently(config, "leases", logger);
+  const data = await connectPatiently(options, "data");
+  const leases = await connectPatiently(options, "leases");
   try {
     const report = await checkServers(data, { monitorUrls: monitorUrls(config) });
     const found = await examineMongo(mongo, logger);
@@ -78,11 +81,8 @@ function monitorUrls(config: Config): readonly string[] | null {
 }
 
 /** Servers that start together with this node need a moment. A login that they refuse is a mistake of ours. */
-async function connectPatiently(
-  config: Config,
-  purpose: string,
-  logger: Logger,
-): Promise<NatsRequests> {
+async function connectPatiently(options: ClusterOptions, purpose: string): Promise<NatsRequests> {
+  const { config, logger, stopping } = options;
   const { natsUrl } = config;
   if (natsUrl === null) throw new CatchallError("conflict", "A cluster node needs --nats-url");
   for (let tries = 1; ; tries++) {
@@ -96,9 +96,8 @@ async function connectPatiently(
       // Its stack says nothing that the sentence does not, and would come once a second.
       const reason = error instanceof Error ? error.message : String(error);
       logger.warn({ reason, tries }, "NATS can't be reached yet");
-      await new Promise<void>((resolve) => {
-        setTimeout(resolve, CONNECT_PAUSE_MS);
-      });
+      await sleep(CONNECT_PAUSE_MS, undefined, { signal: stopping }).catch(() => undefined);
+      stopping.throwIfAborted();
     }
   }
 }

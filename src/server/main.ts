@@ -18,6 +18,7 @@ import { NODE_TOKEN_DIGEST } from "../http/node-token-digest.ts";
 import { CatchallError } from "../model/errors.ts";
 import { createPinoLogger, type FlushableLogger } from "../runtime/pino-logger.ts";
 import { PrometheusMetrics } from "../runtime/prometheus-metrics.ts";
+import type { ClusterOptions } from "./cluster.ts";
 import { startEmbeddedNode } from "./embedded.ts";
 import { type RunningNode, stopNode } from "./lifecycle.ts";
 
@@ -53,7 +54,12 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
   const ended = new Promise<"signal" | "log_failed">((resolve) => {
     end = resolve;
   });
-  const removeSignals = onSignals(() => end("signal"), logger);
+  const stopping = new AbortController();
+  const onSignal = () => {
+    end("signal");
+    stopping.abort();
+  };
+  const removeSignals = onSignals(onSignal, logger);
   try {
     logger.debug({ config: describeConfig(config) }, "Starting");
     const onLogFailed = (reason: string) => {
@@ -63,7 +69,7 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
     const node =
       config.natsUrl === null
         ? await startEmbeddedNode({ config, logger, metrics, onLogFailed })
-        : await startCluster(config, logger, metrics);
+        : await startCluster({ config, logger, metrics, stopping: stopping.signal });
     logger.info(node.description, "Recovered");
     const { server, surface, url } = await listen(config, tokens, node, logger, metrics);
     printBanner(config, url);
@@ -72,7 +78,9 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
     const isClean = await stopNode(node, server, surface, config.shutdownTimeoutMs);
     return reason === "signal" && isClean ? EXIT_OK : EXIT_FAILED;
   } catch (error) {
-    return reportFailure(error, logger);
+    if (error !== stopping.signal.reason) return reportFailure(error, logger);
+    logger.info({ reason: "signal" }, "Stopped before the node had begun");
+    return EXIT_OK;
   } finally {
     removeSignals();
     logger.flush();
@@ -80,13 +88,9 @@ async function run(config: Config, tokens: readonly AccessToken[] | null): Promi
 }
 
 /** Loaded only here: a node that is alone starts without the clients of NATS and MongoDB. */
-async function startCluster(
-  config: Config,
-  logger: FlushableLogger,
-  metrics: PrometheusMetrics,
-): Promise<RunningNode> {
+async function startCluster(options: ClusterOptions): Promise<RunningNode> {
   const cluster = await import("./cluster.ts");
-  return cluster.startCluster({ config, logger, metrics });
+  return cluster.startCluster(options);
 }
 
 async function listen(

@@ -287,7 +287,7 @@ describe("catchall serve", () => {
     assert.ok(performance.now() - startedMs < 10_000, "no second try");
   });
 
-  it("says in one short line a try why it can't reach NATS", async () => {
+  it("says in one short line a try why it can't reach NATS, and ends with 0 when told to", async () => {
     const mongo = ["--mongo-url", "mongodb://127.0.0.1:1"];
     const served = new Served(["--nats-url", "nats://127.0.0.1:1", ...mongo]);
     started.push(served);
@@ -295,7 +295,9 @@ describe("catchall serve", () => {
     while (!served.output.includes("\n") && served.isRunning && performance.now() < giveUpMs) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    await served.stop("SIGKILL");
+    const stoppedMs = performance.now();
+    assert.equal(await served.stop(), 0);
+    assert.ok(performance.now() - stoppedMs < 10_000, "the other tries are left out");
     const { level, reason, tries, msg, err } = JSON.parse(served.output.split("\n")[0] ?? "");
     assert.deepEqual(
       { level, reason, tries, msg, err },

@@ -29,6 +29,8 @@ export const EXIT_CONFIG = 78;
 /** How long a request may take before it is answered `504`; also how long a body may take to arrive. */
 const REQUEST_DEADLINE_MS = 10_000;
 const URL_BYTES_MAX = 2048;
+/** A wrong file given for the tokens file has one in every line. */
+const MISTAKES_SHOWN_MAX = 20;
 /** Ctrl-C under `npm start` comes twice: from the terminal, and passed on by npm. */
 const SIGNAL_ECHO_MS = 200;
 
@@ -180,7 +182,9 @@ function readTokens(config: Config, mistakes: string[]): readonly AccessToken[] 
 }
 
 function reportMistakes(mistakes: readonly string[]): number {
-  for (const mistake of mistakes) process.stderr.write(`${mistake}\n`);
+  for (const mistake of mistakes.slice(0, MISTAKES_SHOWN_MAX)) process.stderr.write(`${mistake}\n`);
+  const others = mistakes.length - MISTAKES_SHOWN_MAX;
+  if (others > 0) process.stderr.write(`and ${others} more\n`);
   return EXIT_CONFIG;
 }
 

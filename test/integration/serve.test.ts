@@ -317,6 +317,10 @@ describe("catchall serve", () => {
     const [code, sentences] = await mistakesOf("--tokens-file", file);
     assert.equal(code, 78);
     assert.equal(sentences.length, 2, sentences.join("\n"));
+    await writeFile(file, "nonsense\n".repeat(173));
+    const [, many] = await mistakesOf("--tokens-file", file);
+    assert.equal(many.length, 21);
+    assert.equal(many.at(-1), "and 153 more");
     const [missing, reasons] = await mistakesOf("--tokens-file", join(root, "none"));
     assert.equal(missing, 78);
     assert.match(reasons.join("\n"), /cannot be read/);

@@ -37,6 +37,8 @@ class Ring {
   /** Sorted. */
   readonly ids: readonly string[];
   readonly #points: Float64Array;
+  /** By point. */
+  readonly #nodes: Uint16Array;
   readonly #orders: Uint16Array[] = [];
 
   constructor(sorted: readonly string[]) {
@@ -48,6 +50,10 @@ class Ring {
       for (const value of ofNode) this.#points[at++] = value * POINT_SCALE + index;
     }
     this.#points.sort();
+    this.#nodes = new Uint16Array(at);
+    for (const [position, point] of this.#points.entries()) {
+      this.#nodes[position] = point % POINT_SCALE;
+    }
   }
 
   /** Indexes of all nodes, the most preferred first. */
@@ -56,10 +62,11 @@ class Ring {
     if (known !== undefined) return known;
     const order = new Uint16Array(this.ids.length);
     const isIn = new Uint8Array(this.ids.length);
+    const nodes = this.#nodes;
     let at = this.#positionOf(hashOf(`partition ${partition}`) * POINT_SCALE);
     for (let count = 0; count < order.length; at++) {
-      if (at === this.#points.length) at = 0;
-      const index = (this.#points[at] as number) % POINT_SCALE;
+      if (at === nodes.length) at = 0;
+      const index = nodes[at] as number;
       if (isIn[index] === 1) continue;
       isIn[index] = 1;
       order[count++] = index;

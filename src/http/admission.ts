@@ -8,6 +8,9 @@ import { CatchallError } from "../model/errors.ts";
 import type { Ingress } from "../router/ingress.ts";
 import type { HttpLimits } from "./http-deps.ts";
 
+/** One for all: to take the stack costs more than the rest of a refusal. */
+const OVERLOADED = new CatchallError("overloaded");
+
 export class Admission {
   readonly #ingress: Ingress;
   readonly #limits: HttpLimits;
@@ -32,7 +35,7 @@ export class Admission {
     if (shedding === "never") return null;
     const limit =
       this.#ingress.pendingEventsMax * (shedding === "read" ? this.#limits.readShare : 1);
-    return this.#ingress.pendingEvents < limit ? null : new CatchallError("overloaded");
+    return this.#ingress.pendingEvents < limit ? null : OVERLOADED;
   }
 
   /** Events that may be submitted now without going over the pending limit. */

@@ -10,7 +10,8 @@ import type { EventReader } from "../api/event-object.ts";
 import type { DomainParser } from "../model/domain-name.ts";
 import { CatchallError, ERROR_CODES, type ErrorCode } from "../model/errors.ts";
 import { COMMITTED, type EventOutcome, type EventReply, REPLAYED } from "../router/ingress.ts";
-import { TurnBudget } from "../runtime/turn-budget.ts";
+import type { TurnBudget } from "../runtime/turn-budget.ts";
+import type { BulkWork } from "./bulk-turns.ts";
 import type { Exchange, ExchangeContext } from "./exchange.ts";
 
 interface RejectedLine {
@@ -22,7 +23,7 @@ interface RejectedLine {
 const RETRY_MS = 5;
 const UNKNOWN_LISTED_MAX = 10_000;
 
-export class BulkSubmission implements EventReply {
+export class BulkSubmission implements EventReply, BulkWork {
   readonly #context: ExchangeContext;
   readonly #exchange: Exchange;
   readonly #events: EventReader;
@@ -34,14 +35,13 @@ export class BulkSubmission implements EventReply {
   #badLines = 0;
   #outstanding = 0;
   #isRunning = false;
+  #isBegun = false;
   #isRead = false;
   #isScheduled = false;
   #waitingSinceMs: number | null = null;
 
-  readonly #budget: TurnBudget;
   readonly #resume: () => void = () => {
-    this.#isScheduled = false;
-    this.run();
+    this.#context.bulks.soon(this);
   };
 
   constructor(
@@ -54,32 +54,49 @@ export class BulkSubmission implements EventReply {
     this.#exchange = exchange;
     this.#events = events;
     this.#parser = parser;
-    this.#budget = new TurnBudget(context.deps.clock, context.deps.limits.turnMs);
+  }
+
+  refuse(error: CatchallError): void {
+    this.#isRead = true;
+    this.#context.countRejected(error.code);
+    this.#exchange.problem(error);
   }
 
   /** Submits the next slice and arranges what follows. */
-  run(): void {
-    if (this.#isRead) return;
-    const { timers, limits } = this.#context.deps;
-    let room = Math.min(limits.bulkChunkEvents, this.#context.admission.room());
+  takeTurn(budget: TurnBudget): void {
+    this.#isScheduled = false;
+    const { bulks, deps, admission } = this.#context;
+    let room = Math.min(deps.limits.bulkChunkEvents, admission.room());
     if (room === 0) {
       // Own events settle soon and call back; others' must be waited for, and not for ever.
       if (this.#outstanding > 0) return;
       if (!this.#isWaitOver()) {
         this.#isScheduled = true;
-        timers.after(RETRY_MS, this.#resume);
+        deps.timers.after(RETRY_MS, this.#resume);
+        return;
+      }
+      if (!this.#isBegun) {
+        this.refuse(new CatchallError("overloaded"));
+        bulks.leave();
         return;
       }
       // The ingress refuses these one by one, with its own code.
-      room = limits.bulkChunkEvents;
+      room = deps.limits.bulkChunkEvents;
     } else {
       this.#waitingSinceMs = null;
     }
     this.#isRunning = true;
-    this.#submitSlice(room);
+    this.#isBegun = true;
+    try {
+      this.#submitSlice(room, budget);
+    } catch (error) {
+      this.#isRead = true;
+      this.#exchange.problem(error);
+    }
     this.#isRunning = false;
-    if (!this.#isRead) this.#runSoon();
-    else if (this.#outstanding === 0) this.#answer();
+    if (!this.#isRead) return this.#runSoon();
+    bulks.leave();
+    if (this.#outstanding === 0) this.#answer();
   }
 
   settled(index: number, outcome: EventOutcome): void {
@@ -96,20 +113,19 @@ export class BulkSubmission implements EventReply {
   #runSoon(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    this.#context.deps.timers.soon(this.#resume);
+    this.#context.bulks.soon(this);
   }
 
-  #submitSlice(sliceEvents: number): void {
+  #submitSlice(sliceEvents: number, budget: TurnBudget): void {
     const events = this.#events;
     const { ingress } = this.#context.deps;
     const parser = this.#parser;
-    this.#budget.restart();
     let slowCount = parser.slowCount;
     for (let i = 0; i < sliceEvents; i++) {
       // The clock is read after each costly name, else seldom: reading it costs a tenth of a plain event.
       if (parser.slowCount !== slowCount || (i & 63) === 63) {
         slowCount = parser.slowCount;
-        if (this.#budget.isSpent()) return;
+        if (budget.isSpent()) return;
       }
       // A client that has gone learns nothing, so the rest of its body is not counted for it.
       if (this.#exchange.reply.isClosed || !events.next()) {

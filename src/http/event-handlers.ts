@@ -38,12 +38,17 @@ export function singleEventHandler(context: ExchangeContext, kind: EventKind): E
 /** `POST /events`. */
 export function bulkEventsHandler(context: ExchangeContext): ExchangeHandler {
   return (exchange, request) => {
+    const refusal = context.bulks.refusal();
+    if (refusal !== null) {
+      context.countRejected(refusal.code);
+      return exchange.problem(refusal);
+    }
     const mediaType = mediaTypeOf(request.header("content-type"));
-    exchange.readBody(request, [NDJSON, JSON_TYPE], (body) => {
+    return exchange.readBody(request, [NDJSON, JSON_TYPE], (body) => {
       const parser = new DomainParser();
       const events =
         mediaType === NDJSON ? new EventLineReader(body, parser) : arrayReader(body, parser);
-      new BulkSubmission(context, exchange, events, parser).run();
+      context.bulks.enter(new BulkSubmission(context, exchange, events, parser));
     });
   };
 }

@@ -9,7 +9,9 @@ import { PROBLEM_CONTENT_TYPE, problemOf, retryAfterOf, toCatchallError } from "
 import type { RouteSpec } from "../api/routes.ts";
 import { CatchallError, type ErrorCode } from "../model/errors.ts";
 import { type EventOutcome, type EventReply, REPLAYED } from "../router/ingress.ts";
+import type { Counter } from "../runtime/metrics.ts";
 import { Admission } from "./admission.ts";
+import { BulkTurns } from "./bulk-turns.ts";
 import { FailureLimiter } from "./failure-limiter.ts";
 import type { HttpDeps } from "./http-deps.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
@@ -21,12 +23,15 @@ export type ExchangeHandler = (exchange: Exchange, request: HttpRequest) => void
 export class ExchangeContext {
   readonly deps: HttpDeps;
   readonly admission: Admission;
+  readonly bulks: BulkTurns;
   readonly nodeId: string;
   readonly authFailures: FailureLimiter;
+  readonly #rejected = new Map<ErrorCode, Counter>();
 
   constructor(deps: HttpDeps) {
     this.deps = deps;
     this.admission = new Admission(deps.ingress, deps.limits);
+    this.bulks = new BulkTurns(deps.clock, deps.timers, deps.limits);
     this.nodeId = deps.ingress.nodeId;
     this.authFailures = new FailureLimiter(deps.clock, {
       burst: deps.limits.authFailuresBurst,
@@ -41,8 +46,13 @@ export class ExchangeContext {
 
   /** Counts events that were refused before they were submitted; the node counts those it refuses itself. */
   countRejected(code: ErrorCode, events = 1): void {
-    const help = "Events refused, by code";
-    this.deps.metrics.counter("events_rejected_total", help, { code }).add(events);
+    let counter = this.#rejected.get(code);
+    if (counter === undefined) {
+      const help = "Events refused, by code";
+      counter = this.deps.metrics.counter("events_rejected_total", help, { code });
+      this.#rejected.set(code, counter);
+    }
+    counter.add(events);
   }
 }
 

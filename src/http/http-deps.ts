@@ -20,6 +20,11 @@ export interface HttpLimits {
   readonly turnMs: number;
   /** How long a bulk waits for room while other requests keep the node busy. */
   readonly bulkWaitMs: number;
+  /** Bulks that take turns at once; the others wait. */
+  readonly bulkActiveMax: number;
+  /** How long bulks wait without a pause before that is an overload, and how long one may wait from then on. */
+  readonly bulkStandingMs: number;
+  readonly bulkDelayMs: number;
   /** Lines with bad input that one answer lists; the rest is a number. Lines that may be retried are all listed. */
   readonly bulkBadLinesListedMax: number;
   readonly lookupDomainsMax: number;
@@ -46,6 +51,9 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   bulkChunkEvents: 10_000,
   turnMs: 4,
   bulkWaitMs: 2_000,
+  bulkActiveMax: 8,
+  bulkStandingMs: 100,
+  bulkDelayMs: 50,
   bulkBadLinesListedMax: 10_000,
   lookupDomainsMax: 10_000,
   pageItemsDefault: 100,

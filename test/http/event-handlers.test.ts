@@ -227,7 +227,7 @@ describe("POST /events", () => {
     assert.ok(ingress.pendingEventsPeak <= 1000, String(ingress.pendingEventsPeak));
   });
 
-  it("waits a bounded time for room that others hold, then lists what was refused", async () => {
+  it("waits a bounded time for room that others hold, then refuses the whole", async () => {
     const { http, ingress, time } = openFixture();
     ingress.isDeferred = true;
     const reply = http.start("POST", "/events", {
@@ -240,11 +240,61 @@ describe("POST /events", () => {
     assert.equal(reply.isClosed, false);
     time.advance(1500);
     await turn();
-    assert.equal(reply.json()["accepted"], 0);
+    assert.equal(reply.status, 503);
+    assert.equal(reply.json()["code"], "overloaded");
+    assert.equal(reply.headers.get("retry-after"), "1");
+    assert.equal(ingress.submitted.length, 0);
+  });
+
+  it("lists what found no room when some of the body was submitted", async () => {
+    const { http, ingress, time } = openFixture({ limits: { bulkChunkEvents: 1 } });
+    ingress.isDeferred = true;
+    const lines = ["a", "b", "c"].map((name) => line(`${name}.example.com`));
+    const reply = http.start("POST", "/events", { headers: NDJSON, body: lines.join("\n") });
+    await Promise.resolve();
+    assert.equal(ingress.submitted.length, 1);
+    ingress.pendingEvents = 1000;
+    ingress.settleAll();
+    ingress.pendingEvents = 1000;
+    while (!reply.isClosed) {
+      await turn();
+      time.advance(2500);
+    }
+    assert.equal(reply.json()["accepted"], 1);
     assert.deepEqual(
       (reply.json()["rejected"] as { code: string }[]).map((each) => each.code),
       ["overloaded", "overloaded"],
     );
+  });
+
+  it("refuses bodies unread while others have stood in line for long", async () => {
+    const { http, ingress, time } = openFixture({ limits: { bulkActiveMax: 1 } });
+    ingress.pendingEventsMax = 1;
+    ingress.isDeferred = true;
+    const start = () =>
+      http.start("POST", "/events", {
+        headers: NDJSON,
+        body: `${line("a.example.com")}\n${line("b.example.com")}`,
+      });
+    start();
+    // The turn in which its second event finds no room.
+    await turn();
+    await turn();
+    ingress.pendingEventsMax = 2;
+    const waiting = start();
+    await turn();
+    time.nowMs += 99;
+    const early = start();
+    await turn();
+    assert.equal(early.isClosed, false);
+    assert.equal(early.isBodyRead, true);
+    time.nowMs += 1;
+    const late = start();
+    assert.equal(late.status, 503);
+    assert.equal(late.json()["code"], "overloaded");
+    assert.equal(late.headers.get("retry-after"), "1");
+    assert.equal(late.isBodyRead, false);
+    assert.equal(waiting.isClosed, false);
   });
 
   it("answers 504 with what is certain when one outcome is unknown", async () => {

@@ -44,6 +44,8 @@ export class BulkTurns {
   #windowMs = 0;
   #finished = 0;
   #finishedBefore = 0;
+  /** Bodies that may be let in while the queue stands. */
+  #credit = 0;
 
   constructor(clock: Clock, timers: Timers, limits: HttpLimits) {
     this.#clock = clock;
@@ -52,11 +54,15 @@ export class BulkTurns {
     this.#budget = new TurnBudget(clock, limits.turnMs);
   }
 
-  /** Null when a body may be read; asked before a byte of it is. */
-  refusal(): CatchallError | null {
+  /** Null when a body may be read; asked once for each, before a byte of it is. */
+  admit(): CatchallError | null {
     if (this.#waiting.length === 0) return null;
-    const nowMs = this.#clock.monotonicMs();
-    return this.#waiting.length < this.#waitingMax(nowMs) ? null : OVERLOADED;
+    const waitingMax = this.#waitingMax(this.#clock.monotonicMs());
+    if (waitingMax === Number.POSITIVE_INFINITY) return null;
+    // Those on their way are not seen yet, and hundreds may come in one turn: one is let in for each that finished.
+    if (this.#waiting.length >= waitingMax || this.#credit === 0) return OVERLOADED;
+    this.#credit--;
+    return null;
   }
 
   /** A body that has arrived whole. */
@@ -85,6 +91,7 @@ export class BulkTurns {
   leave(): void {
     const nowMs = this.#clock.monotonicMs();
     this.#countFinished(nowMs);
+    this.#credit = Math.min(this.#limits.bulkActiveMax, this.#credit + 1);
     this.#active--;
     const waitingMax = this.#waitingMax(nowMs);
     const isTrimmed = this.#waiting.length > waitingMax;

@@ -38,7 +38,7 @@ export function singleEventHandler(context: ExchangeContext, kind: EventKind): E
 /** `POST /events`. */
 export function bulkEventsHandler(context: ExchangeContext): ExchangeHandler {
   return (exchange, request) => {
-    const refusal = context.bulks.refusal();
+    const refusal = context.bulks.admit();
     if (refusal !== null) {
       context.countRejected(refusal.code);
       return exchange.problem(refusal);

@@ -84,7 +84,7 @@ describe("BulkTurns", () => {
     const bench = new Bench();
     bench.enter(1, 1);
     assert.deepEqual(bench.done, [0]);
-    assert.equal(bench.turns.refusal(), null);
+    assert.equal(bench.turns.admit(), null);
   });
 
   it("holds the event loop no longer than one budget and one body, however many there are", () => {
@@ -101,7 +101,7 @@ describe("BulkTurns", () => {
   it("serves a burst that is worked off before it stands for long", () => {
     const bench = new Bench();
     bench.enter(60, 1);
-    assert.equal(bench.turns.refusal(), null);
+    assert.equal(bench.turns.admit(), null);
     bench.turnsUntilIdle();
     assert.equal(bench.done.length, 60);
     assert.deepEqual(bench.refused, []);
@@ -110,9 +110,9 @@ describe("BulkTurns", () => {
   it("refuses unread what comes to a queue that stands, and takes bodies again when it is gone", () => {
     const bench = overloadedBench();
     bench.enter(60, 1);
-    assert.equal(bench.turns.refusal()?.code, "overloaded");
+    assert.equal(bench.turns.admit()?.code, "overloaded");
     bench.turnsUntilIdle();
-    assert.equal(bench.turns.refusal(), null);
+    assert.equal(bench.turns.admit(), null);
     const doneBefore = bench.done.length;
     bench.enter(60, 1);
     bench.turnsUntilIdle();
@@ -137,12 +137,30 @@ describe("BulkTurns", () => {
     const [doneBefore, startMs] = [bench.done.length, bench.time.nowMs];
     for (let i = 0; i < 300; i++) {
       for (let arrival = 0; arrival < 10; arrival++) {
-        if (bench.turns.refusal() === null) bench.enter(1, LIMITS.turnMs);
+        if (bench.turns.admit() === null) bench.enter(1, LIMITS.turnMs);
       }
       bench.turn();
     }
     assert.equal(bench.done.length - doneBefore, 300);
     assert.equal(bench.time.nowMs - startMs, 300 * LIMITS.turnMs);
+  });
+
+  it("lets in no more than it finished, also when all come before the first has arrived", () => {
+    const bench = overloadedBench();
+    const doneBefore = bench.done.length;
+    let admitted = 0;
+    for (let i = 0; i < 50; i++) {
+      let arriving = 0;
+      for (let arrival = 0; arrival < 100; arrival++) {
+        if (bench.turns.admit() === null) arriving++;
+      }
+      bench.enter(arriving, LIMITS.turnMs);
+      admitted += arriving;
+      bench.turn();
+    }
+    assert.equal(bench.done.length - doneBefore, 50);
+    assert.ok(admitted <= 50 + LIMITS.bulkActiveMax, `${admitted} admitted`);
+    assert.ok(admitted >= 50 - LIMITS.bulkActiveMax - 12, `${admitted} admitted`);
   });
 
   it("does not refuse everybody because the process stood still", () => {
@@ -151,7 +169,7 @@ describe("BulkTurns", () => {
       bench.time.nowMs += 500;
       const doneBefore = bench.done.length;
       for (let arrival = 0; arrival < 100; arrival++) {
-        if (bench.turns.refusal() === null) bench.enter(1, 1);
+        if (bench.turns.admit() === null) bench.enter(1, 1);
       }
       bench.turn();
       assert.ok(bench.done.length > doneBefore, "something is done after every pause");

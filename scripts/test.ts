@@ -16,19 +16,22 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 /** Under ten minutes on a quiet machine; this only ends a run that hangs. */
 const RUN_LIMIT_MS = 45 * 60_000;
-/** One test, not one file: those with servers of their own need a while to start them. */
-const TEST_LIMIT_MS = 300_000;
-const CONCURRENCY = 4;
-/** Whole processes, or most of the time of one: begun early, and between others, that they wait at the same time. */
-const LONG = /^test\/(integration|cluster)\/|^test\/simulation\/production-node|\/mutated-requests/;
+/** Of one process with all its tests, on a machine that is busy with other work too. */
+const TEST_LIMIT_MS = 600_000;
+const CONCURRENCY = 3;
+/** Long ones that compute all the time: begun first. */
+const BUSY =
+  /\/(production-node|mutated-requests|recovery-torture|segment-scan|domain-name|file-checkpoint-store)\.test\.ts$/;
+/** Long ones that start servers and wait: begun early, and between others, that they wait at the same time. */
+const WAITING = /^test\/(integration|cluster)\//;
 /** Rooms whose small files share a process: half a second of processor time is saved for each but the first. */
 const ROOMS =
   /^test\/(api|checkpoint|cli|client|commit|config|control-plane|counters|http|model|notifications|partition|router|runtime|scripts|server|simulation|transport|wal)\//;
 /** Tests that need their process for themselves: with processes and servers of their own, hooks and handlers of the process. */
 const ALONE =
   /support\/(http-|raw-http|served-surface|smuggling|stub-|nats-server|mongod|cluster-rig|control-rig|node-process|cli-run|local-cluster)|node:child_process|\bprocess\.|\n(before|after)(Each)?\(/;
-/** Share of the run by which every long file has begun. */
-const LONG_BEGUN_SHARE = 0.7;
+/** Share of the run by which every waiting file has begun. */
+const WAITING_BEGUN_SHARE = 0.7;
 const TSC: string = path.join(ROOT, "node_modules", "typescript", "bin", "tsc");
 
 /** Test files of the tree in a fixed order, as paths relative to the root. */
@@ -45,25 +48,30 @@ export interface TestProcess {
   readonly files: readonly string[];
 }
 
-/** The small files of each room share a process. Long ones lie between others, and all begin before the last third. */
+/** The small files of each room share a process. Waiting ones lie between others, and all begin before the last third. */
 export function planProcesses(files: readonly string[]): readonly TestProcess[] {
   const rooms = new Map<string, string[]>();
-  const long: TestProcess[] = [];
-  const planned: TestProcess[] = [];
+  const busy: TestProcess[] = [];
+  const waiting: TestProcess[] = [];
+  const alone: TestProcess[] = [];
   for (const file of files) {
     const room = ROOMS.exec(file)?.[1];
     const name = file.replace("test/", "").replaceAll("/", "-").replace(".test.ts", "");
-    if (LONG.test(file)) long.push({ name, files: [file] });
-    else if (room === undefined || ALONE.test(readFileSync(path.join(ROOT, file), "utf8"))) {
-      planned.push({ name, files: [file] });
-    } else {
-      rooms.set(room, [...(rooms.get(room) ?? []), file]);
-    }
+    const process = { name, files: [file] };
+    if (BUSY.test(file)) busy.push(process);
+    else if (WAITING.test(file)) waiting.push(process);
+    else if (room === undefined || needsItsProcess(file)) alone.push(process);
+    else rooms.set(room, [...(rooms.get(room) ?? []), file]);
   }
-  for (const [name, shared] of rooms) planned.unshift({ name, files: shared });
-  const step = 1 + Math.floor((planned.length * LONG_BEGUN_SHARE) / Math.max(1, long.length));
-  for (const [i, process] of long.entries()) planned.splice(i * step, 0, process);
+  const shared = [...rooms].map(([name, own]) => ({ name, files: own }));
+  const planned = [...busy, ...shared, ...alone];
+  const step = 1 + Math.floor((planned.length * WAITING_BEGUN_SHARE) / Math.max(1, waiting.length));
+  for (const [i, process] of waiting.entries()) planned.splice(i * step, 0, process);
   return planned;
+}
+
+function needsItsProcess(file: string): boolean {
+  return ALONE.test(readFileSync(path.join(ROOT, file), "utf8"));
 }
 
 /** A file in `folder` for each process, that imports its tests; node:test runs files in the order of their names. */

@@ -11,7 +11,7 @@ const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 25_000);
 const SEED = 1;
 
 for (const kind of ["uws", "node"] as const) {
-  describe(`Mutated requests over ${kind}`, { timeout: 280_000 }, () => {
+  describe(`Mutated requests over ${kind}`, { timeout: 580_000 }, () => {
     it("count as acknowledged, and get no answer but declared ones", async () => {
       const report = await runHttpFuzz({ kind, requests: REQUESTS, seed: SEED });
       assert.deepEqual(report.faults, [], "faults");

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runChaos } from "../../scripts/chaos/chaos-run.ts";
 
-describe("chaos", { timeout: 280_000 }, () => {
+describe("chaos", { timeout: 580_000 }, () => {
   it("finds no wrong answer in a cluster under twenty faults and more", async (t) => {
     const lines: string[] = [];
     const report = await runChaos({

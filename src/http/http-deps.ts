@@ -22,7 +22,10 @@ export interface HttpLimits {
   readonly bulkWaitMs: number;
   /** Bulks that take turns at once; the others wait. */
   readonly bulkActiveMax: number;
-  /** How long bulks wait without a pause before that is an overload, and how long one may wait from then on. */
+  /**
+   * How long bulks wait without a pause before that is an overload, and how long one may wait from then on: so long that a few
+   * dozen clients that send one bulk after the other are never refused.
+   */
   readonly bulkStandingMs: number;
   readonly bulkDelayMs: number;
   /** Lines with bad input that one answer lists; the rest is a number. Lines that may be retried are all listed. */
@@ -53,7 +56,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   bulkWaitMs: 2_000,
   bulkActiveMax: 8,
   bulkStandingMs: 100,
-  bulkDelayMs: 50,
+  bulkDelayMs: 500,
   bulkBadLinesListedMax: 10_000,
   lookupDomainsMax: 10_000,
   pageItemsDefault: 100,

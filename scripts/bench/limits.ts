@@ -10,9 +10,8 @@ import { DomainNames } from "../../src/cli/load/domain-names.ts";
 import { LoadEngine } from "../../src/cli/load/load-engine.ts";
 import { LoadHttp } from "../../src/cli/load/load-http.ts";
 import { parseUrls } from "../../src/cli/load/load-run.ts";
-import { type EventStream, UNKEYED } from "../../src/cli/load/mixes.ts";
-import { DELIVERED, type EventKind } from "../../src/model/event.ts";
 import { freePort, NodeProcess } from "../../test/support/node-process.ts";
+import { EachDomainOnce } from "./each-domain-once.ts";
 import { cpuMsOf, rssMibOf } from "./targets.ts";
 
 export interface LimitsResult {
@@ -71,16 +70,6 @@ export async function measureLimits(domains: number, seed: number): Promise<Limi
   } finally {
     if (node.isRunning) await node.kill();
     await rm(dataDir, { recursive: true, force: true });
-  }
-}
-
-/** Every domain once, in order of its number. */
-class EachDomainOnce implements EventStream {
-  domain = -1;
-  readonly kind: EventKind = DELIVERED;
-  readonly key: number = UNKEYED;
-  next(): void {
-    this.domain++;
   }
 }
 

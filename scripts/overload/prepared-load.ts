@@ -7,8 +7,7 @@
 import { DomainNames } from "../../src/cli/load/domain-names.ts";
 import type { LoadHttp } from "../../src/cli/load/load-http.ts";
 import { LoadRequest, RequestText } from "../../src/cli/load/load-request.ts";
-import { type EventStream, UNKEYED } from "../../src/cli/load/mixes.ts";
-import { DELIVERED, type EventKind } from "../../src/model/event.ts";
+import { EachDomainOnce } from "../bench/each-domain-once.ts";
 
 export interface LoadShape {
   readonly seed: number;
@@ -101,15 +100,6 @@ export async function judge(shape: LoadShape, account: Account, http: LoadHttp):
     }
   }
   return law;
-}
-
-class EachDomainOnce implements EventStream {
-  domain = -1;
-  readonly kind: EventKind = DELIVERED;
-  readonly key: number = UNKEYED;
-  next(): void {
-    this.domain++;
-  }
 }
 
 /** Built by concatenation it would be copied together at its first send. */

@@ -75,7 +75,7 @@ async function startOnDisk(
   const random = new NodeRandom();
   const { storeId } = await openStoreIdentity(disk, random);
   const controlStore = new LocalControlStore(disk);
-  const logBytesMax = config.logBytesMax ?? Number.MAX_SAFE_INTEGER;
+  const { logBytesMax } = config;
   const log = await FileNodeLog.open(disk, { storeId, logBytesMax });
   const checkpoints = await FileCheckpointStore.open(disk, { storeId, logger });
   const used = await highestIncarnation(log, checkpoints);

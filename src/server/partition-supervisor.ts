@@ -16,6 +16,7 @@ import {
   type FinishedMove,
   finishMove,
 } from "../control-plane/table-changes.ts";
+import { pause } from "../control-plane/time-limit.ts";
 import { CatchallError } from "../model/errors.ts";
 import {
   type ControlTable,
@@ -293,7 +294,7 @@ export class PartitionSupervisor {
     floors.claimed(partition, epoch, await claimed);
     // The claim is there: whatever hinders the rule, a state that is recovered again would not have what follows it.
     while (!(await ruled) && !this.#isEnded) {
-      await this.#pause(RETRY_MS);
+      await pause(this.#options.timers, RETRY_MS);
       ruled = this.#giveRule(actor);
     }
     if (this.#isEnded) return;
@@ -328,7 +329,7 @@ export class PartitionSupervisor {
     const { epoch, owner } = assignment;
     const { self, table, commit, observer, createState } = this.#options;
     this.#slots.set(partition, { kind: "warming", epoch });
-    await this.#pause(MOVE_REST_MS);
+    await pause(this.#options.timers, MOVE_REST_MS);
     const state = createState(partition);
     const move = new IncomingMove({
       ...this.#options,
@@ -353,7 +354,7 @@ export class PartitionSupervisor {
       this.#moveFailures.failed([partition], error);
       // Its slot is kept meanwhile: what fails at once must not be tried again at once. No longer though: the table may
       // make this node the owner.
-      await this.#pause(RETRY_MS);
+      await pause(this.#options.timers, RETRY_MS);
       this.#slots.delete(partition);
     }
     if (!this.#isEnded && move.isLate) {
@@ -396,7 +397,7 @@ export class PartitionSupervisor {
       } catch (error) {
         const { partition } = move;
         logger.warn({ err: error, partition }, "A release waits for the control store");
-        await this.#pause(TABLE_RETRY_MS);
+        await pause(this.#options.timers, TABLE_RETRY_MS);
       }
     }
   }
@@ -431,12 +432,6 @@ export class PartitionSupervisor {
 
   #assignmentOf(partition: number): PartitionAssignment | undefined {
     return this.#options.table.current()?.table.partitions[partition];
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#options.timers.after(ms, resolve);
-    });
   }
 }
 

@@ -18,7 +18,7 @@ import {
   WAL_DIRECTORY,
 } from "./file-log-reader.ts";
 import { SegmentWriter, segmentPath } from "./file-segment.ts";
-import { type AppendOutcome, FIRST_KEPT, type NodeLog } from "./node-log.ts";
+import { type AppendOutcome, FIRST_KEPT, type NodeLog, tooLarge } from "./node-log.ts";
 
 export interface FileNodeLogOptions {
   /** From `openStoreIdentity`. */
@@ -26,7 +26,7 @@ export interface FileNodeLogOptions {
   /** Allocated at a time; a bigger entry gets a segment of its own size. Default 16 MiB. */
   readonly segmentBytes?: number;
   /** Bytes that all logs may occupy; appends that would need more answer `log_full`. Default: no limit. */
-  readonly logBytesMax?: number;
+  readonly logBytesMax?: number | null;
 }
 
 const SEGMENT_BYTES_DEFAULT: number = 16 * 1024 * 1024;
@@ -240,8 +240,7 @@ export class FileNodeLog implements NodeLog {
 
   #reserve(bytes: number): void {
     if (this.sizeBytes + bytes > this.#logBytesMax) {
-      const limit = `${this.#logBytesMax} bytes`;
-      throw new CatchallError("log_full", `The write-ahead log would grow over ${limit}`);
+      throw new CatchallError("log_full", tooLarge(this.#logBytesMax));
     }
     this.#reservedBytes += bytes;
   }

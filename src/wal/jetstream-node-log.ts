@@ -28,7 +28,7 @@ import { sealStream } from "./jetstream-seal.ts";
 import { openStoreId } from "./jetstream-store-id.ts";
 import { streamConfig } from "./jetstream-stream-config.ts";
 import { type LogNames, logNames } from "./jetstream-stream-names.ts";
-import type { AppendOutcome, NodeLog } from "./node-log.ts";
+import { type AppendOutcome, type NodeLog, tooLarge } from "./node-log.ts";
 
 /** One append. The caller sends it again for as long as it holds its lease. */
 const APPEND_TIMEOUT_MS = 2000;
@@ -103,8 +103,7 @@ export class JetStreamNodeLog implements NodeLog {
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
     // Bytes that may be on their way are sent again, full or not: only the server knows about them.
     if (this.#doubtful !== expectedLast && this.#isFull(own, bytes.length)) {
-      const limit = `${this.#options.logBytesMax} bytes`;
-      const reason = `The write-ahead log would grow over ${limit}`;
+      const reason = tooLarge(this.#options.logBytesMax);
       return { kind: "notApplied", code: "log_full", reason };
     }
     this.#isAppending = true;

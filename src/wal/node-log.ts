@@ -12,6 +12,11 @@ export type AppendOutcome =
   | { readonly kind: "conflict"; readonly reason: string }
   | { readonly kind: "unknown"; readonly reason: string };
 
+/** Why an entry is refused with `log_full`. */
+export function tooLarge(logBytesMax: number | null): string {
+  return `The write-ahead log would grow over ${logBytesMax} bytes`;
+}
+
 /** As `from` of a read: from the first entry that is kept, whatever its sequence. */
 export const FIRST_KEPT = 0;
 

@@ -2,11 +2,22 @@
 
 import assert from "node:assert/strict";
 import { it } from "node:test";
+import type { HttpServerOptions } from "../../src/http/http-server.ts";
 import { ask, get, HOST, put, waitFor, withFixture } from "../support/http-requests.ts";
 import { HttpServerFixture, type OpenHttpServer } from "../support/http-server-fixture.ts";
 import { exchange, RawConnection } from "../support/raw-http.ts";
 
 const CHUNKED = "Transfer-Encoding: chunked\r\n";
+
+const WITHOUT_ROUTES: HttpServerOptions = {
+  routes: [],
+  fallback: () => undefined,
+  onError: () => undefined,
+  requestDeadlineMs: 1000,
+  bodyDeadlineMs: 1000,
+  urlBytesMax: 1000,
+  tls: null,
+};
 
 /** What may follow a whole request, and the answers to all of it that node:http gives. */
 const AFTER_A_REQUEST: Readonly<Record<string, readonly [bytes: string, statuses: number[]]>> = {
@@ -175,15 +186,7 @@ export function describeConnections(open: OpenHttpServer): void {
   });
   it("never shares its port with another server", async () => {
     await withFixture(open, async (fixture) => {
-      const second = await open({
-        routes: [],
-        fallback: () => undefined,
-        onError: () => undefined,
-        requestDeadlineMs: 1000,
-        bodyDeadlineMs: 1000,
-        urlBytesMax: 1000,
-        tls: null,
-      });
+      const second = await open(WITHOUT_ROUTES);
       const { port } = fixture;
       await assert.rejects(second.listen("127.0.0.1", port), {
         code: "conflict",
@@ -194,15 +197,7 @@ export function describeConnections(open: OpenHttpServer): void {
     });
   });
   it("says that an address is not of this machine, instead of blaming another process", async () => {
-    const server = await open({
-      routes: [],
-      fallback: () => undefined,
-      onError: () => undefined,
-      requestDeadlineMs: 1000,
-      bodyDeadlineMs: 1000,
-      urlBytesMax: 1000,
-      tls: null,
-    });
+    const server = await open(WITHOUT_ROUTES);
     // Kept for documentation by RFC 5737: no machine has it.
     await assert.rejects(server.listen("192.0.2.1", 8080), {
       code: "conflict",

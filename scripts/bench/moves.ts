@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
+import { scheduleAsBatch } from "../shared-cores.ts";
 import { runLoadTool } from "./load-tool.ts";
 
 const NODES = ["n1", "n2", "n3"] as const;
@@ -84,4 +85,5 @@ async function main(): Promise<void> {
   }
 }
 
+scheduleAsBatch();
 await main();

@@ -7,6 +7,7 @@
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { scheduleAsBatch } from "../shared-cores.ts";
 import { type LimitsResult, measureLimits } from "./limits.ts";
 import { runLoadTool } from "./load-tool.ts";
 import { startMongoPeer } from "./peers.ts";
@@ -43,6 +44,9 @@ const { values } = parseArgs({
     "no-write": { type: "boolean", default: false },
   },
 });
+
+// All targets and the load tool alike, as `npm run cluster` does.
+scheduleAsBatch();
 
 const STARTERS: Readonly<Record<TargetName, (flags?: readonly string[]) => Promise<Target>>> = {
   bare: () => startBare(),

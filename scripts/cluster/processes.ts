@@ -6,7 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { MongoClient } from "mongodb";
-import { sharedNatsEnvironment } from "../servers.ts";
+import { sharedNatsEnvironment } from "../shared-cores.ts";
 import { askReadiness } from "../tcp-balancer.ts";
 import { type Addresses, LOOPBACK, type NatsAddress } from "./addresses.ts";
 import { Child, type ChildOptions } from "./child.ts";

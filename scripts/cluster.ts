@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { LOOPBACK } from "./cluster/addresses.ts";
-import { sendCommand } from "./cluster/control.ts";
+import { readState, sendCommand, untilEnded } from "./cluster/control.ts";
 import { type LaunchOptions, parseLaunch, USAGE } from "./cluster/launch-options.ts";
 import { LocalCluster } from "./cluster/local-cluster.ts";
 import { isStale } from "./cluster/stale-build.ts";
@@ -35,7 +35,10 @@ async function main(): Promise<number> {
   }
   try {
     if (launch.kind === "command") {
-      say(await sendCommand(launch.dataDir, launch.words));
+      const { dataDir, words } = launch;
+      const state = readState(dataDir);
+      say(await sendCommand(dataDir, words));
+      if (words[0] === "down" && state !== null) say(await untilEnded(state.pid));
       return 0;
     }
     buildIfStale();

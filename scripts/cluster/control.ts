@@ -9,12 +9,16 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Addresses } from "./addresses.ts";
 
 const STATE_FILE = "cluster.json";
 /** Paths of sockets are at most this long on Linux and macOS. */
 const SOCKET_PATH_MAX = 100;
 const LINE_CHARS_MAX = 1000;
+/** Longer than nodes, mongod and nats-server take together. */
+const STOP_LIMIT_MS = 120_000;
+const STOP_POLL_MS = 100;
 
 export interface ClusterState {
   /** Of the launcher. */
@@ -101,6 +105,24 @@ export async function sendCommand(dataDir: string, words: readonly string[]): Pr
   const text = answer.slice(end + 1).trimEnd();
   if (answer.slice(0, end) !== "ok") throw new Error(text);
   return text;
+}
+
+/** What became of a launcher that was told to stop. Errors: it still runs after STOP_LIMIT_MS. */
+export async function untilEnded(pid: number): Promise<string> {
+  const endMs = performance.now() + STOP_LIMIT_MS;
+  while (isRunning(pid)) {
+    if (performance.now() > endMs) throw new Error(`It still stops, as process ${pid}`);
+    await sleep(STOP_POLL_MS);
+  }
+  return "Stopped";
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /** Null when nobody listens. */

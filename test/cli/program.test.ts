@@ -572,7 +572,8 @@ describe("cluster", () => {
     );
     assert.equal(
       stderr,
-      "moving r1: 0 of 1 partitions, 42 bytes, 2 s left\nmoving r1: 1 of 1 partitions, 42 bytes\n",
+      "moving r1: 0 of 1 partitions, 42 bytes, 2 s left\n" +
+        "moving r1: 1 of 1 partitions, 42 bytes\nMoved 1 partition\n",
     );
   });
 

@@ -10,7 +10,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
-import { sendCommand } from "../../scripts/cluster/control.ts";
+import { sendCommand, untilEnded } from "../../scripts/cluster/control.ts";
 import { LocalCluster } from "../../scripts/cluster/local-cluster.ts";
 import { ROOT, runningOf, STUB_NODE, TSX, withLocalCluster } from "../support/local-cluster.ts";
 
@@ -103,6 +103,13 @@ describe("LocalCluster", () => {
       delete process.env["STUB_FAILS"];
       await rm(dataDir, { recursive: true, force: true });
     }
+  });
+
+  it("is waited for by the terminal that stops it", async () => {
+    const launcher = spawn(process.execPath, ["-e", "setTimeout(() => undefined, 300)"]);
+    const pid = launcher.pid as number;
+    assert.equal(await untilEnded(pid), "Stopped");
+    assert.deepEqual(runningOf([pid]), []);
   });
 
   it("can be stopped while it starts", async () => {

@@ -190,7 +190,7 @@ async function watchMoves(client: CatchallClient, id: string, context: CliContex
         const eta = now.etaMs === null ? "" : `, ${Math.ceil(now.etaMs / 1000)} s left`;
         const bytes = now.bytes === 0 ? "" : `, ${formatCount(now.bytes)} bytes`;
         progress.update(done, now.total, `partitions${bytes}${eta}`);
-        if (now.state === "done") return;
+        if (now.state === "done") break;
         if (now.state !== "running") throw notDone(now, done);
       }
       await sleep(WATCH_INTERVAL_MS, undefined, { signal });
@@ -198,6 +198,7 @@ async function watchMoves(client: CatchallClient, id: string, context: CliContex
   } finally {
     progress.stop();
   }
+  note(context, `Moved ${countOf(done, "partition")}`);
 }
 
 /** Null while nobody answers, which a move may well outlast. */

@@ -57,7 +57,8 @@ describe("catchall load", () => {
     assert.match(result.stdout, /events\/s/);
     assert.match(result.stdout, /P50 .* P99\.9/);
     assert.match(result.stdout, /0 wrong, lost 0, doubled 0/);
-    assert.match(result.stderr, /^seed \d+/);
+    assert.match(result.stderr, /^seed \d+\n/);
+    assert.match(result.stderr, /^recounting every domain$/m);
   });
 
   it("ends with 1 and names the domains when counts or statuses are wrong", async () => {
@@ -105,6 +106,8 @@ describe("catchall load", () => {
       ["--mix", "nonsense"],
       ["--events", "0"],
       ["--events", "many"],
+      ["--reads", "1.1"],
+      ["--reads", "0.5", "--bulk", "10"],
       ["--duration", "5"],
       ["--url", "ftp://example.com"],
       ["--unknown"],

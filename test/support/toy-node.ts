@@ -108,6 +108,9 @@ export class ToyNode {
       if (this.#options.intercept?.(this.#requests, req, res) === true) return;
       if (path === "/events") return this.#bulk(body, res);
       const [, root, domain, type] = path.split("/");
+      if (root === "domains" && req.method === "GET") {
+        return this.#json(res, this.#answerOf(String(domain)));
+      }
       if (root !== "events" || domain === undefined || type === undefined) {
         return void res.writeHead(404).end();
       }
@@ -130,14 +133,15 @@ export class ToyNode {
 
   #lookup(body: string, res: ServerResponse): void {
     const { domains } = JSON.parse(body) as { domains: string[] };
-    const results = domains.map((domain) => {
-      const name = domain.toLowerCase();
-      const { delivered, bounced } = this.counts.get(name) ?? { delivered: 0, bounced: 0 };
-      const code = classify(DEFAULT_RULE, delivered, bounced);
-      const status = this.#options.defect === "wrong-status" ? "unknown" : STATUS_NAMES[code];
-      return { domain: name, status, delivered, bounced };
-    });
-    this.#json(res, { results });
+    this.#json(res, { results: domains.map((domain) => this.#answerOf(domain)) });
+  }
+
+  #answerOf(domain: string): unknown {
+    const name = domain.toLowerCase();
+    const { delivered, bounced } = this.counts.get(name) ?? { delivered: 0, bounced: 0 };
+    const code = classify(DEFAULT_RULE, delivered, bounced);
+    const status = this.#options.defect === "wrong-status" ? "unknown" : STATUS_NAMES[code];
+    return { domain: name, status, delivered, bounced };
   }
 
   #json(res: ServerResponse, value: unknown): void {

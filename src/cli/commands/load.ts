@@ -39,6 +39,7 @@ interface LoadFlags {
   readonly domains: number;
   readonly seed?: number;
   readonly bulk: number;
+  readonly reads: number;
   readonly keyed?: boolean;
   readonly verify?: boolean;
   readonly timeout: number;
@@ -70,6 +71,12 @@ export function registerLoad(program: Command, context: LoadContext = PROCESS_CO
     .option("--domains <n>", "domains of uniform, zipf, duplicates", wholeNumber(1), 10_000)
     .option("--seed <n>", "the same seed sends the same events (default: random)", wholeNumber(0))
     .option("--bulk <lines>", "POST /events with so many lines", wholeNumber(0, BULK_LINES_MAX), 0)
+    .option(
+      "--reads <share>",
+      "share of requests that are GETs of the mix's domains, 0 to 1",
+      share,
+      0,
+    )
     .option("--keyed", "give every event an idempotency key: exact through crashes")
     .option("--verify", "recount every domain at the end; exit 1 on any difference")
     .option("--timeout <time>", "give a request up after", duration, 30_000)
@@ -87,6 +94,9 @@ export function registerLoad(program: Command, context: LoadContext = PROCESS_CO
 
 async function load(flags: LoadFlags, command: Command, context: LoadContext): Promise<void> {
   const options = runOptionsOf(flags);
+  if (flags.reads > 0 && flags.bulk > 0) {
+    command.error("error: --reads is of single requests: leave --bulk out", { exitCode: 2 });
+  }
   try {
     parseUrls(options.url);
   } catch (error) {
@@ -95,7 +105,14 @@ async function load(flags: LoadFlags, command: Command, context: LoadContext): P
   if (flags.seed === undefined) context.stderr.write(`seed ${options.seed}\n`);
   const progress = new LoadProgress(options, context, flags.json === true);
   try {
-    const result = await runLoad(options, (engine) => progress.start(engine));
+    const result = await runLoad(
+      options,
+      (engine) => progress.start(engine),
+      () => {
+        progress.stop();
+        context.stderr.write("recounting every domain\n");
+      },
+    );
     progress.stop();
     const { stdout } = context;
     if (flags.json === true) stdout.write(`${JSON.stringify(jsonOf(result))}\n`);
@@ -129,6 +146,7 @@ function runOptionsOf(flags: LoadFlags): LoadRunOptions {
     warmupMs: flags.warmup,
     connections: flags.connections ?? (isBulk ? BULK_CONNECTIONS_DEFAULT : CONNECTIONS_DEFAULT),
     bulk: flags.bulk,
+    reads: flags.reads,
     rate: flags.rate,
     requestTimeoutMs: flags.timeout,
     reconnectTimeoutMs: flags.reconnectTimeout,
@@ -144,7 +162,7 @@ class LoadProgress {
   readonly #context: LoadContext;
   readonly #bar: SingleBar | null;
   #timer: NodeJS.Timeout | null = null;
-  #ackedBefore = 0;
+  #answeredBefore = 0;
   #ticks = 0;
   #onInterrupt: (() => void) | null = null;
 
@@ -163,7 +181,7 @@ class LoadProgress {
 
   start(engine: LoadEngine): void {
     this.#bar?.start(this.#options.events, 0, { rate: 0 });
-    this.#timer = setInterval(() => this.#tick(engine.ackedSoFar), PROGRESS_INTERVAL_MS);
+    this.#timer = setInterval(() => this.#tick(engine.answeredSoFar), PROGRESS_INTERVAL_MS);
     this.#onInterrupt = () => engine.stop();
     process.once("SIGINT", this.#onInterrupt);
   }
@@ -174,13 +192,15 @@ class LoadProgress {
     this.#bar?.stop();
   }
 
-  #tick(acked: number): void {
-    const rate = acked - this.#ackedBefore;
-    this.#ackedBefore = acked;
+  #tick(answered: number): void {
+    const rate = answered - this.#answeredBefore;
+    this.#answeredBefore = answered;
     this.#ticks++;
-    if (this.#bar !== null) this.#bar.update(acked, { rate });
+    if (this.#bar !== null) this.#bar.update(answered, { rate });
     else if (this.#ticks % 5 === 0) {
-      this.#context.stderr.write(`${acked} events acknowledged, ${rate}/s\n`);
+      const what =
+        this.#options.reads === 0 ? "events acknowledged," : "events and reads answered,";
+      this.#context.stderr.write(`${answered} ${what} ${rate}/s\n`);
     }
   }
 }
@@ -200,6 +220,12 @@ function positive(text: string): number {
   if (!Number.isFinite(value) || value < 0 || text === "") {
     throw new InvalidArgumentError("It must be a number from 0.");
   }
+  return value;
+}
+
+function share(text: string): number {
+  const value = positive(text);
+  if (value > 1) throw new InvalidArgumentError("It must be a share from 0 to 1.");
   return value;
 }
 

@@ -64,6 +64,14 @@ export function bulkAnswerOf(body: Buffer, lineCount: number): BulkAnswer | null
   return isWhole ? { accepted, replayed: replayedCount, rejected: lines } : null;
 }
 
+/** Whether it answers a read: a domain, or a problem that says that there is none. */
+export function isReadAnswer({ status, body }: ResponseParser): boolean {
+  const answer = parseObject(body);
+  if (status === 404) return answer !== null;
+  const { delivered, bounced, status: name } = answer ?? {};
+  return typeof delivered === "number" && typeof bounced === "number" && typeof name === "string";
+}
+
 function retryAfterMs(parser: ResponseParser): number {
   const seconds = Number(parser.header("retry-after") || Number.NaN);
   if (!Number.isFinite(seconds) || seconds < 0) return RETRY_AFTER_DEFAULT_MS;

@@ -6,13 +6,14 @@
  * as not counted. Never resends an event without a key after its outcome became unknown.
  */
 import { performance } from "node:perf_hooks";
-import { bulkAnswerOf, failureOf, verdictOfCode } from "./answer.ts";
+import { bulkAnswerOf, failureOf, isReadAnswer, verdictOfCode } from "./answer.ts";
 import type { DomainNames } from "./domain-names.ts";
 import { LatencyRecorder, type LatencySummary } from "./latency-recorder.ts";
 import { LoadConnection, type LoadConnectionListener, type LoadTarget } from "./load-connection.ts";
 import { type LoadRequest, RequestText } from "./load-request.ts";
 import { type EventStream, UNKEYED } from "./mixes.ts";
 import { LoadOracle } from "./oracle.ts";
+import { type ReadOutcome, ReadTally } from "./read-tally.ts";
 import type { ResponseParser } from "./response-parser.ts";
 
 export interface LoadEngineOptions {
@@ -23,19 +24,21 @@ export interface LoadEngineOptions {
   readonly keyPrefix: string;
   readonly names: DomainNames;
   readonly stream: EventStream;
-  /** Infinity: until `durationMs` or `stop()`. */
+  /** Number of events, reads among them; Infinity: until `durationMs` or `stop()`. */
   readonly events: number;
   readonly durationMs: number;
   readonly connections: number;
   /** Lines a request; 0: single PUTs. */
   readonly bulk: number;
-  /** Events a second; 0: closed loop. */
+  /** Events a second, reads among them; 0: closed loop. */
   readonly rate: number;
   /** Sent and verified as any others, but in no rate and no latency. */
   readonly warmupMs: number;
   readonly requestTimeoutMs: number;
   readonly reconnectTimeoutMs: number;
   readonly oracle?: LoadOracle;
+  /** Reads among single requests: their share of them, above 0 to 1, and whose domains they take in turn. */
+  readonly reads?: { readonly share: number; readonly stream: EventStream };
 }
 
 export interface LoadOutcome {
@@ -49,6 +52,8 @@ export interface LoadOutcome {
   readonly eventsPerSecond: number;
   /** Milliseconds a request. */
   readonly latency: LatencySummary;
+  /** Reads beside the events, or null without any. */
+  readonly reads: ReadOutcome | null;
   readonly errors: Readonly<Record<string, number>>;
   readonly retries: number;
   readonly reconnects: number;
@@ -69,6 +74,7 @@ export class LoadEngine implements LoadConnectionListener {
   readonly #connections: LoadConnection[] = [];
   readonly #idle: LoadConnection[] = [];
   readonly #errors = new Map<string, number>();
+  readonly #reads: ReadTally;
   #latencies = new LatencyRecorder();
   #taken = 0;
   #acked = 0;
@@ -91,6 +97,7 @@ export class LoadEngine implements LoadConnectionListener {
     this.#options = options;
     this.oracle = options.oracle ?? new LoadOracle();
     this.#linesMax = Math.max(1, options.bulk);
+    this.#reads = new ReadTally(options.reads?.share ?? 0);
     this.#text = new RequestText({
       names: options.names,
       host: options.hostHeader,
@@ -136,6 +143,11 @@ export class LoadEngine implements LoadConnectionListener {
     for (const connection of this.#idle.splice(0)) this.#retire(connection);
   }
 
+  /** Events and reads. */
+  get answeredSoFar(): number {
+    return this.#acked + this.#reads.answered;
+  }
+
   get ackedSoFar(): number {
     return this.#acked;
   }
@@ -149,7 +161,9 @@ export class LoadEngine implements LoadConnectionListener {
     const { request } = connection;
     const nowMs = performance.now();
     let isFree = true;
-    if (parser.status === 204 && request.count === 1) {
+    if (request.isRead) {
+      isFree = this.#onReadAnswer(connection, parser, nowMs);
+    } else if (parser.status === 204 && request.count === 1) {
       if (parser.isReplayed) this.#replayed++;
       this.oracle.ack(request.domainAt(0), request.kindAt(0), request.keyAt(0));
       this.#settle(request, 1, nowMs);
@@ -178,6 +192,16 @@ export class LoadEngine implements LoadConnectionListener {
     }
     this.#giveUp(request);
     this.#retire(connection);
+  }
+
+  #onReadAnswer(connection: LoadConnection, parser: ResponseParser, nowMs: number): boolean {
+    const { request } = connection;
+    if (parser.status !== 200 && parser.status !== 404) return this.#onFailure(connection, parser);
+    if (isReadAnswer(parser)) this.#reads.record(nowMs - request.startMs);
+    else this.#countError("bad_answer", 1);
+    this.#lastAnswerMs = nowMs;
+    request.count = 0;
+    return true;
   }
 
   /** True when the connection is free for the next request. */
@@ -224,6 +248,7 @@ export class LoadEngine implements LoadConnectionListener {
   #mustResend(request: LoadRequest, index: number, verdict: string): boolean {
     if (verdict === "try again") return true;
     if (verdict === "not counted") return false;
+    if (request.isRead) return true;
     if (request.keyAt(index) !== UNKEYED) {
       request.isUncertain = true;
       return true;
@@ -291,8 +316,11 @@ export class LoadEngine implements LoadConnectionListener {
         return;
       }
     }
+    const { reads, stream } = this.#options;
+    if (reads !== undefined && this.#reads.isRead(this.#taken)) {
+      connection.request.fillRead(reads.stream, startMs);
+    } else connection.request.fill(stream, count, startMs);
     this.#taken += count;
-    connection.request.fill(this.#options.stream, count, startMs);
     this.#send(connection, nowMs);
   }
 
@@ -352,6 +380,7 @@ export class LoadEngine implements LoadConnectionListener {
   #endWarmup(): void {
     this.#measuredFromMs = performance.now();
     this.#ackedBefore = this.#acked;
+    this.#reads.endWarmup();
     this.#latencies = new LatencyRecorder();
     this.#cpuStart = process.cpuUsage();
   }
@@ -371,6 +400,7 @@ export class LoadEngine implements LoadConnectionListener {
       seconds,
       eventsPerSecond: acked / seconds,
       latency: this.#latencies.summary(),
+      reads: this.#reads.outcome(seconds),
       errors: Object.fromEntries(this.#errors),
       retries: this.#retries,
       reconnects: this.#reconnects,

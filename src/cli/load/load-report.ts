@@ -2,13 +2,14 @@
  * Text of a load run for people; the same numbers as `--json` gives to programs.
  */
 import Table from "cli-table3";
+import type { LatencySummary } from "./latency-recorder.ts";
 import type { LoadRunResult } from "./load-run.ts";
 import type { VerificationReport } from "./verification.ts";
 
 /** False on any wrong count or status, on events given up and when nothing was counted. */
 export function isSuccess(result: LoadRunResult): boolean {
   const { outcome, verification } = result;
-  if (outcome.ackedTotal === 0) return false;
+  if (outcome.ackedTotal + (outcome.reads?.answeredTotal ?? 0) === 0) return false;
   if ((outcome.errors["given_up"] ?? 0) > 0 || (outcome.errors["bad_answer"] ?? 0) > 0)
     return false;
   return verification === null || verification.wrongDomains === 0;
@@ -24,7 +25,8 @@ export function reportOf(result: LoadRunResult): string {
     ["load", `${options.connections} connections, ${loop}`],
     ["acknowledged", `${count(outcome.acked)} events in ${outcome.seconds.toFixed(2)} s`],
     ["rate", `${count(outcome.eventsPerSecond)} events/s`],
-    [`latency (ms ${unit})`, latencyText(result)],
+    [`latency (ms ${unit})`, latencyText(outcome.latency)],
+    ...readRows(result),
     ["errors", errorsText(outcome.errors)],
     ["unknown outcome", `${count(outcome.maybe)} events`],
     [
@@ -38,8 +40,14 @@ export function reportOf(result: LoadRunResult): string {
   return lines.join("\n");
 }
 
-function latencyText({ outcome }: LoadRunResult): string {
-  const { p50, p95, p99, p999, max } = outcome.latency;
+function readRows({ outcome: { reads } }: LoadRunResult): [string, string][] {
+  if (reads === null) return [];
+  const rate = `${count(reads.answered)} GETs, ${count(reads.readsPerSecond)}/s`;
+  return [["reads (ms a GET)", `${rate}  ${latencyText(reads.latency)}`]];
+}
+
+function latencyText(latency: LatencySummary): string {
+  const { p50, p95, p99, p999, max } = latency;
   const ms = (value: number): string => value.toFixed(2);
   return `P50 ${ms(p50)}  P95 ${ms(p95)}  P99 ${ms(p99)}  P99.9 ${ms(p999)}  max ${ms(max)}`;
 }
@@ -50,8 +58,10 @@ function errorsText(errors: Readonly<Record<string, number>>): string {
 }
 
 function cpuText({ outcome, serverCpuSeconds }: LoadRunResult): string {
+  const requests = outcome.acked + (outcome.reads?.answered ?? 0);
+  const unit = outcome.reads === null ? "event" : "event and read";
   const perEvent = (ms: number): string =>
-    `${((ms * 1000) / Math.max(1, outcome.acked)).toFixed(2)} µs/event`;
+    `${((ms * 1000) / Math.max(1, requests)).toFixed(2)} µs/${unit}`;
   const client = `load tool ${perEvent(outcome.clientCpuMs)}`;
   return serverCpuSeconds === null
     ? client

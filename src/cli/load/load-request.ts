@@ -1,13 +1,14 @@
 /**
- * One request of a load run and its bytes: a single `PUT /events/{domain}/{type}` or a `POST /events` of many lines.
+ * One request of a load run and its bytes: a single `PUT /events/{domain}/{type}`, a `POST /events` of many lines, or a
+ * `GET /domains/{domain}`.
  * Invariant: the text is latin-1 (names, keys and heads are ASCII), so its length in characters is its length in bytes.
- * Never rebuild what a domain's text was a moment ago: both forms come from a small direct-mapped cache.
+ * Never rebuild what a domain's text was a moment ago: all forms come from a small direct-mapped cache.
  */
 import { EVENT_KIND_NAMES, type EventKind } from "../../model/event.ts";
 import type { DomainNames } from "./domain-names.ts";
 import { type EventStream, UNKEYED } from "./mixes.ts";
 
-/** The events of one request, in columns that are reused from request to request. */
+/** The events of one request, or the domain that it reads, in columns that are reused from request to request. */
 export class LoadRequest {
   readonly domains: Uint32Array;
   readonly kinds: Uint8Array;
@@ -19,6 +20,8 @@ export class LoadRequest {
   firstFailureMs = 0;
   /** A send of these events ended without an answer: they may be counted already. */
   isUncertain = false;
+  /** It reads the domain of its only event, which is none. */
+  isRead = false;
 
   constructor(linesMax: number) {
     this.domains = new Uint32Array(linesMax);
@@ -37,6 +40,13 @@ export class LoadRequest {
     this.startMs = startMs;
     this.firstFailureMs = 0;
     this.isUncertain = false;
+    this.isRead = false;
+  }
+
+  /** A request that reads the domain of the next event of `stream`. */
+  fillRead(stream: EventStream, startMs: number): void {
+    this.fill(stream, 1, startMs);
+    this.isRead = true;
   }
 
   domainAt(index: number): number {
@@ -72,18 +82,23 @@ export interface RequestTextOptions {
 }
 
 const CACHE_ENTRIES = 1 << 14;
+/** Forms of the text of a domain: an event of each kind, and a read. */
+const FORMS = EVENT_KIND_NAMES.length + 1;
+const READ_FORM = EVENT_KIND_NAMES.length;
 
 export class RequestText {
   readonly #options: RequestTextOptions;
   readonly #headEnd: string;
+  readonly #readHeadEnd: string;
   readonly #bulkHead: string;
-  readonly #cachedDomains = new Float64Array(CACHE_ENTRIES * 2).fill(-1);
-  readonly #cachedTexts = new Array<string>(CACHE_ENTRIES * 2).fill("");
+  readonly #cachedDomains = new Float64Array(CACHE_ENTRIES * FORMS).fill(-1);
+  readonly #cachedTexts = new Array<string>(CACHE_ENTRIES * FORMS).fill("");
 
   constructor(options: RequestTextOptions) {
     this.#options = options;
     const token = options.token === null ? "" : `Authorization: Bearer ${options.token}\r\n`;
-    this.#headEnd = ` HTTP/1.1\r\nHost: ${options.host}\r\n${token}Content-Length: 0\r\n`;
+    this.#readHeadEnd = ` HTTP/1.1\r\nHost: ${options.host}\r\n${token}`;
+    this.#headEnd = `${this.#readHeadEnd}Content-Length: 0\r\n`;
     this.#bulkHead =
       `POST ${options.basePath}/events HTTP/1.1\r\nHost: ${options.host}\r\n${token}` +
       "Content-Type: application/x-ndjson\r\nContent-Length: ";
@@ -95,6 +110,7 @@ export class RequestText {
   }
 
   #single(request: LoadRequest): string {
+    if (request.isRead) return `${this.#textOf(request.domainAt(0), READ_FORM)}\r\n`;
     const text = this.#textOf(request.domainAt(0), request.kindAt(0));
     const key = request.keyAt(0);
     if (key === UNKEYED) return `${text}\r\n`;
@@ -112,18 +128,21 @@ export class RequestText {
     return `${this.#bulkHead}${body.length}\r\n\r\n${body}`;
   }
 
-  /** The part of a request or line that depends on domain and kind only, without its end. */
-  #textOf(domain: number, kind: EventKind): string {
-    const entry = (domain & (CACHE_ENTRIES - 1)) * 2 + kind;
+  /** The part of a request or line that depends on domain and form only, without its end. */
+  #textOf(domain: number, form: number): string {
+    const entry = (domain & (CACHE_ENTRIES - 1)) * FORMS + form;
     if (this.#cachedDomains[entry] === domain) return this.#cachedTexts[entry] as string;
-    const text = this.#build(this.#options.names.nameOf(domain), EVENT_KIND_NAMES[kind]);
+    const text = this.#build(this.#options.names.nameOf(domain), form);
     this.#cachedDomains[entry] = domain;
     this.#cachedTexts[entry] = text;
     return text;
   }
 
-  #build(name: string, kind: string): string {
+  #build(name: string, form: number): string {
+    const { basePath } = this.#options;
+    if (form === READ_FORM) return `GET ${basePath}/domains/${name}${this.#readHeadEnd}`;
+    const kind = EVENT_KIND_NAMES[form as EventKind];
     if (this.#options.isBulk) return `{"domain":"${name}","type":"${kind}"`;
-    return `PUT ${this.#options.basePath}/events/${name}/${kind}${this.#headEnd}`;
+    return `PUT ${basePath}/events/${name}/${kind}${this.#headEnd}`;
   }
 }

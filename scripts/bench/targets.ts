@@ -33,13 +33,14 @@ export interface Target {
   stop(): Promise<void>;
 }
 
-export type TargetName = "bare" | "catchall" | "cluster" | "mongo" | "gubernator";
+export type TargetName = "bare" | "catchall" | "cluster" | "mongo" | "redis" | "gubernator";
 
 export const TARGET_TITLES: Readonly<Record<TargetName, string>> = {
   bare: "bare uWebSockets.js, a Map, nothing durable",
   catchall: "catchall, file log synced before each answer",
   cluster: "catchall, three nodes, JetStream log synced before each answer; all server processes",
   mongo: "Fastify + MongoDB `$inc` upsert, w: majority, j: true",
+  redis: "Fastify + Redis `HINCRBY`, appendonly, appendfsync always",
   gubernator: "gubernator, six peers, in memory, nothing durable",
 };
 

@@ -7,7 +7,13 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
-import { findServer, MONGOD, NATS_SERVER, type ServerSearch } from "../../scripts/servers.ts";
+import {
+  findServer,
+  MONGOD,
+  NATS_SERVER,
+  REDIS_SERVER,
+  type ServerSearch,
+} from "../../scripts/servers.ts";
 import {
   type FetchLimits,
   fetchRelease,
@@ -92,6 +98,19 @@ describe("findServer", () => {
       findServer(NATS_SERVER, searchWith({ env: { CATCHALL_NATS_SERVER: old } })),
       /CATCHALL_NATS_SERVER is ".*", which is older than 2\.14\.4/,
     );
+  });
+
+  it("reads the version as redis-server writes it, and asks no vendor for that one", async () => {
+    const directory = join(root, "redis");
+    await mkdir(directory, { recursive: true });
+    const path = join(directory, "redis-server");
+    const env = { CATCHALL_REDIS_SERVER: path };
+    await writeFile(path, '#!/bin/sh\necho "Redis server v=7.0.15 sha=00000000:0 malloc=libc"\n');
+    await chmod(path, 0o755);
+    assert.equal(await findServer(REDIS_SERVER, searchWith({ env })), path);
+    await writeFile(path, '#!/bin/sh\necho "Redis server v=5.0.3 sha=00000000:0 malloc=libc"\n');
+    await assert.rejects(findServer(REDIS_SERVER, searchWith({ env })), /is older than 6\.2\.0/);
+    assert.equal(REDIS_SERVER.release(LINUX), null);
   });
 
   it("takes the first fit program of the PATH, then the cache, and asks nobody", async () => {

@@ -1,5 +1,5 @@
 /**
- * How far one node goes: memory of ten million domains, and the time to start again from their checkpoint.
+ * How many domains one node holds: memory of ten million, and the time to start again from their checkpoint.
  * Every domain gets exactly one event, in bulk; then a clean stop, then a start measured until `/readyz` is 200.
  */
 import { mkdtemp, rm } from "node:fs/promises";
@@ -14,7 +14,7 @@ import { freePort, NodeProcess } from "../../test/support/node-process.ts";
 import { EachDomainOnce } from "./each-domain-once.ts";
 import { cpuMsOf, rssMibOf } from "./targets.ts";
 
-export interface LimitsResult {
+export interface ManyDomainsResult {
   readonly domains: number;
   readonly eventsPerSecond: number;
   /** Resident memory before the first event and after the last, MiB. */
@@ -36,8 +36,11 @@ const CONNECTIONS = 4;
 const SAMPLES = 10_000;
 const DEADLINE_MS = 120_000;
 
-export async function measureLimits(domains: number, seed: number): Promise<LimitsResult> {
-  const dataDir = await mkdtemp(join(tmpdir(), "catchall-limits-"));
+export async function measureManyDomains(
+  domains: number,
+  seed: number,
+): Promise<ManyDomainsResult> {
+  const dataDir = await mkdtemp(join(tmpdir(), "catchall-many-domains-"));
   const flags = ["--log-level", "warn", "--shutdown-timeout", "120s"];
   const options = { port: await freePort(), dataDir, flags, readyTimeoutMs: DEADLINE_MS };
   let node = await NodeProcess.start(options);

@@ -1,0 +1,157 @@
+/**
+ * The part `limits`: how fast the pieces are that an event needs, each alone: the logs, the database, the parser, the table
+ * and the HTTP server. No node can be faster than these.
+ */
+import { tmpdir } from "node:os";
+import { TestMongod } from "../../test/support/mongod.ts";
+import { measureTarget, takeTurns } from "./compare.ts";
+import { measureTableUpdates } from "./counter-table.ts";
+import { decimal, median, quantile, type Work, whole, withRange } from "./figures.ts";
+import { measureCheckpoints } from "./mongo-checkpoint.ts";
+import { measureNdjson } from "./ndjson.ts";
+import type { BenchContext, BenchPart, Table } from "./part.ts";
+import { singleLoad, usualConnections } from "./single-part.ts";
+import { type AppendWork, measureFileAppends, measureJetStreamAppends } from "./wal-append.ts";
+
+const ENTRY_BYTES = 4096;
+const CHECKPOINT_DOMAINS = 1_000_000;
+const FULL = 1;
+const MIB = 2 ** 20;
+
+interface LimitFigures {
+  readonly title: string;
+  readonly perSecond: number;
+  readonly megabytesPerSecond: number | null;
+  /** Of the process that does the work, and of a server it needs for it, µs each. */
+  readonly cpuUs: number;
+  readonly serverCpuUs: number;
+  readonly p50Ms: number | null;
+  readonly p99Ms: number | null;
+}
+
+type Limit = (context: BenchContext) => Promise<readonly LimitFigures[]>;
+
+const LIMITS: Readonly<Record<string, Limit>> = {
+  "file log": async ({ durationMs }) => {
+    const options = { entryBytes: ENTRY_BYTES, durationMs, directory: tmpdir() };
+    const title = "append of 4 KiB to the file log, synced";
+    return [appendFigures(title, await measureFileAppends(options))];
+  },
+  JetStream: async ({ durationMs }) => {
+    const work = await measureJetStreamAppends({ entryBytes: ENTRY_BYTES, durationMs });
+    return [appendFigures("append of 4 KiB to JetStream, `sync_interval: always`", work)];
+  },
+  MongoDB: measureMongo,
+  NDJSON: async () => [
+    figuresOf("line of NDJSON parsed", measureNdjson({ withId: false })),
+    figuresOf("line of NDJSON with an event id parsed", measureNdjson({ withId: true })),
+  ],
+  "counter table": async ({ domains }) => {
+    const { inserts, updates } = measureTableUpdates({ domains, updates: domains });
+    return [
+      figuresOf(`domain added to a counter table, ${whole(domains)} of them`, inserts),
+      figuresOf("update of that table, uniform", updates),
+    ];
+  },
+  "bare uWebSockets.js": measureBare,
+};
+
+export const limitsPart: BenchPart = {
+  name: "limits",
+  run: async (context) => {
+    const rounds = await takeTurns(context, Object.keys(LIMITS), async (name) => {
+      const figures = await (LIMITS[name] as Limit)(context);
+      for (const one of figures) context.say(`  ${one.title}: ${whole(one.perSecond)}/s`);
+      return figures;
+    });
+    return [tableOf([...rounds.values()].flat(2))];
+  },
+};
+
+async function measureMongo({ scale }: BenchContext): Promise<readonly LimitFigures[]> {
+  const mongod = await TestMongod.start();
+  try {
+    const domains = Math.ceil(CHECKPOINT_DOMAINS * scale);
+    const [written, read] = await measureCheckpoints(mongod, domains, [FULL]);
+    const of = `full checkpoint of ${whole(domains)} domains`;
+    return [
+      { work: written, title: `page of a ${of} to MongoDB` },
+      { work: read, title: "page of that checkpoint restored from MongoDB" },
+    ].flatMap(({ work, title }) => {
+      if (work === undefined) return [];
+      const megabytesPerSecond = work.bytes / MIB / work.seconds;
+      const serverCpuUs = (work.serverCpuMs * 1000) / work.count;
+      return [{ ...figuresOf(title, work), megabytesPerSecond, serverCpuUs }];
+    });
+  } finally {
+    await mongod.dispose();
+  }
+}
+
+/** The load tool is not counted: it is what drives the server. */
+async function measureBare(context: BenchContext): Promise<readonly LimitFigures[]> {
+  const loads = [singleLoad(context, usualConnections(context))];
+  const measured = await measureTarget(context, "bare", { loads });
+  return measured.map((one) => ({
+    title: `single \`PUT\` to bare uWebSockets.js with a Map, ${usualConnections(context)} connections`,
+    perSecond: one.eventsPerSecond,
+    megabytesPerSecond: null,
+    cpuUs: one.serverUsPerEvent,
+    serverCpuUs: 0,
+    p50Ms: one.p50,
+    p99Ms: one.p99,
+  }));
+}
+
+function appendFigures(title: string, work: AppendWork): LimitFigures {
+  return {
+    ...figuresOf(title, work),
+    megabytesPerSecond: (work.count * ENTRY_BYTES) / MIB / work.seconds,
+    serverCpuUs: (work.serverCpuMs * 1000) / work.count,
+    p50Ms: quantile(work.latenciesMs, 0.5),
+    p99Ms: quantile(work.latenciesMs, 0.99),
+  };
+}
+
+function figuresOf(title: string, { count, seconds, cpuMs }: Work): LimitFigures {
+  return {
+    title,
+    perSecond: count / seconds,
+    megabytesPerSecond: null,
+    cpuUs: (cpuMs * 1000) / count,
+    serverCpuUs: 0,
+    p50Ms: null,
+    p99Ms: null,
+  };
+}
+
+function tableOf(figures: readonly LimitFigures[]): Table {
+  const byTitle = new Map<string, LimitFigures[]>();
+  for (const one of figures) byTitle.set(one.title, [...(byTitle.get(one.title) ?? []), one]);
+  return {
+    title: "Limits",
+    text:
+      "Each piece alone, one after another (a single append in flight). CPU: of the process that does the work, " +
+      "and of the nats-server or mongod that it needs.",
+    columns: ["what", "a second", "MiB/s", "CPU µs", "its server's CPU µs", "P50 ms", "P99 ms"],
+    rows: [...byTitle].map(([title, rounds]) => {
+      const optional = (key: "megabytesPerSecond" | "p50Ms" | "p99Ms"): string => {
+        const values = rounds.flatMap((round) => round[key] ?? []);
+        return values.length === 0 ? "" : decimal(median(values));
+      };
+      const serverCpuUs = median(rounds.map((round) => round.serverCpuUs));
+      return [
+        title,
+        withRange(
+          rounds.map((round) => round.perSecond),
+          whole,
+        ),
+        optional("megabytesPerSecond"),
+        decimal(median(rounds.map((round) => round.cpuUs))),
+        serverCpuUs === 0 ? "" : decimal(serverCpuUs),
+        optional("p50Ms"),
+        optional("p99Ms"),
+      ];
+    }),
+  };
+}

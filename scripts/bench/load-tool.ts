@@ -14,14 +14,27 @@ interface LoadJson {
   readonly verification: unknown;
 }
 
-/** `flags` as of `catchall load`, among them `--url`. Errors: a wrong count, a failed run. */
-export async function runLoadTool(flags: readonly string[]): Promise<LoadOutcome> {
+/** What the load tool says when all is sent and answered. */
+const RECOUNT = "recounting";
+
+/**
+ * `flags` as of `catchall load`, among them `--url`. `onLoaded` is called when the load is over and before its counts are
+ * verified. Errors: a wrong count, a failed run.
+ */
+export async function runLoadTool(
+  flags: readonly string[],
+  onLoaded?: () => void,
+): Promise<LoadOutcome> {
   const argv = ["--import", "tsx", LOAD_SCRIPT, ...flags, "--json", "--verify"];
   const child = spawn(process.execPath, argv, { stdio: ["ignore", "pipe", "pipe"] });
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => {
+    const wasLoaded = stderr.includes(RECOUNT);
+    stderr += chunk.toString();
+    if (!wasLoaded && stderr.includes(RECOUNT)) onLoaded?.();
+  });
   await new Promise((resolve) => child.once("close", resolve));
   if (stdout === "") throw new Error(`The load tool failed: ${stderr}`);
   const result = JSON.parse(stdout) as LoadJson;

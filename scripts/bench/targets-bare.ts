@@ -1,7 +1,7 @@
 /**
  * The upper bound of the benchmark: uWebSockets.js that adds to a Map and answers, with nothing durable.
  * Started as a child process; prints `listening <port>`. Counts are exact while it lives, so that even this run is
- * verified: `POST /domains/lookup` answers as the product does.
+ * verified: `POST /domains/lookup` and `GET /domains/{domain}` answer as the product does.
  */
 import { App, type HttpResponse, us_socket_local_port } from "uWebSockets.js";
 import { classify, DEFAULT_RULE, STATUS_NAMES } from "../../src/model/status.ts";
@@ -12,6 +12,8 @@ interface Counts {
 }
 
 const table = new Map<string, Counts>();
+const NONE: Counts = { delivered: 0, bounced: 0 };
+const TIME = `"${new Date(0).toISOString()}"`;
 
 function increment(domain: string, type: string): void {
   const name = domain.toLowerCase();
@@ -22,6 +24,22 @@ function increment(domain: string, type: string): void {
   }
   if (type === "bounced") counts.bounced++;
   else counts.delivered++;
+}
+
+/** As long as the answer of the product; the times are constants. */
+function statusOf(domain: string): string {
+  const name = domain.toLowerCase();
+  const { delivered, bounced } = table.get(name) ?? NONE;
+  const { deliveredThreshold } = DEFAULT_RULE;
+  const status = STATUS_NAMES[classify(DEFAULT_RULE, delivered, bounced)];
+  const sign = delivered > deliveredThreshold ? ">" : "<=";
+  return (
+    `{"domain":"${name}","status":"${status}",` +
+    `"reason":"delivered ${delivered} ${sign} ${deliveredThreshold}, bounced ${bounced}",` +
+    `"delivered":${delivered},"bounced":${bounced},"threshold":${deliveredThreshold},` +
+    `"firstSeen":${TIME},"lastSeen":${TIME},"statusSince":${TIME},"overridden":false,` +
+    `"node":"n1","asOf":${TIME}}`
+  );
 }
 
 function readBody(res: HttpResponse, onBody: (body: Buffer) => void): void {
@@ -48,7 +66,7 @@ function onBulk(body: Buffer): string {
 function onLookup(body: Buffer): string {
   const { domains } = JSON.parse(body.toString("utf8")) as { domains: string[] };
   const results = domains.map((domain) => {
-    const { delivered, bounced } = table.get(domain.toLowerCase()) ?? { delivered: 0, bounced: 0 };
+    const { delivered, bounced } = table.get(domain.toLowerCase()) ?? NONE;
     return {
       domain,
       delivered,
@@ -68,6 +86,7 @@ App()
     increment(req.getParameter(0) ?? "", req.getParameter(1) ?? "");
     res.writeStatus("204 No Content").endWithoutBody();
   })
+  .get("/domains/:domain", (res, req) => json(res, statusOf(req.getParameter(0) ?? "")))
   .post("/events", (res) => readBody(res, (body) => json(res, onBulk(body))))
   .post("/domains/lookup", (res) => readBody(res, (body) => json(res, onLookup(body))))
   .any("/*", (res) => {

@@ -8,12 +8,20 @@ import type { Target } from "./targets.ts";
 const NODES = ["n1", "n2", "n3"] as const;
 const LEASE_TTL_MS = 5000;
 
-export async function startCluster(flags: readonly string[] = []): Promise<Target> {
-  const rig = await ClusterRig.start({
+/** `flags` are those of each node. */
+export function startRig(flags: readonly string[] = []): Promise<ClusterRig> {
+  return ClusterRig.start({
     nodes: NODES,
     leaseTtlMs: LEASE_TTL_MS,
     flags: ["--log-level", "warn", "--checkpoint-interval", "60s", ...flags],
   });
+}
+
+export async function startCluster(flags: readonly string[] = []): Promise<Target> {
+  return targetOf(await startRig(flags));
+}
+
+export function targetOf(rig: ClusterRig): Target {
   return {
     url: NODES.map((id) => rig.url(id)).join(","),
     pids: [rig.nats.pid, rig.mongod.pid, ...NODES.map((id) => rig.node(id).pid)],

@@ -34,6 +34,8 @@ export function createPinoLogger(level: string, options: PinoLoggerOptions = {})
         base: null,
         timestamp: stdTimeFunctions.isoTime,
         formatters: { level: (label) => ({ level: label }) },
+        // redact.ts made it plain; pino's own would say the messages and stacks of all causes once more.
+        serializers: { err: (err) => err },
       },
       stream,
     ),

@@ -3,6 +3,7 @@
  * (`authorization`, `token`, …) and by their place in a text (user-info of a URI, credentials after `Bearer`). Total:
  * whatever is logged, the result is plain values of bounded size. When in doubt it takes out too much.
  */
+import { CatchallError } from "../model/errors.ts";
 import type { LogFields } from "./logger.ts";
 
 export const REDACTED = "[redacted]";
@@ -27,6 +28,11 @@ const UNSAFE_ERROR_KEYS: ReadonlySet<string> = new Set([
   "options",
   "request",
   "response",
+]);
+
+/** Errors of ours, not of the world: where they came from matters even below a CatchallError, which says what happened. */
+const MISTAKES: ReadonlySet<string> = new Set([
+  ...["TypeError", "RangeError", "ReferenceError", "SyntaxError", "AssertionError"],
 ]);
 
 /** The fields without secrets; never throws. */
@@ -84,14 +90,14 @@ function redactValue(value: unknown, depth: number): unknown {
   return redactObject(value, depth);
 }
 
-function redactError(error: Error, depth: number): Record<string, unknown> {
-  const safe: Record<string, unknown> = {
-    type: error.name,
-    message: redactText(String(error.message)),
-    stack: redactText(String(error.stack)),
-  };
+function redactError(error: Error, depth: number, isExplained = false): Record<string, unknown> {
+  const safe: Record<string, unknown> = { type: error.name, message: redactText(error.message) };
+  const explains = isExplained || error instanceof CatchallError;
+  if (!explains || MISTAKES.has(error.name)) safe["stack"] = redactText(String(error.stack));
   if (depth >= DEPTH_MAX) return safe;
-  if (error.cause !== undefined) safe["cause"] = redactValue(error.cause, depth + 1);
+  const { cause } = error;
+  if (cause instanceof Error) safe["cause"] = redactError(cause, depth + 1, explains);
+  else if (cause !== undefined) safe["cause"] = redactValue(cause, depth + 1);
   const rest = Object.entries(error).filter(([key]) => !UNSAFE_ERROR_KEYS.has(key));
   return { ...redactObject(Object.fromEntries(rest), depth), ...safe };
 }

@@ -33,6 +33,14 @@ describe("createPinoLogger", () => {
     assert.deepEqual(captured.lines, []);
   });
 
+  it("writes an error once, and its causes below it", () => {
+    const captured = capture();
+    const err = new Error("outer", { cause: new Error("inner") });
+    createPinoLogger("info", { destination: captured }).error({ err }, "failed");
+    const entry = JSON.parse(captured.lines[0] as string);
+    assert.deepEqual([entry.err.message, entry.err.cause.message], ["outer", "inner"]);
+  });
+
   it("keeps one entry on one line, whatever the text", () => {
     const captured = capture();
     const logger = createPinoLogger("info", { destination: captured });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { CatchallError } from "../../src/model/errors.ts";
 import { redactFields, redactText } from "../../src/runtime/redact.ts";
 
 describe("redactText", () => {
@@ -72,6 +73,28 @@ describe("redactFields", () => {
     };
     assert.deepEqual([err.type, err.message], ["TypeError", "log"]);
     assert.deepEqual([err.cause.code, err.cause.message], ["EIO", "disk"]);
+  });
+
+  it("says where a mistake of ours was made, and not where the world refused", () => {
+    const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+    const away = new CatchallError("checkpoint_unavailable", "MongoDB is away", { cause: refused });
+    const { err: world } = redactFields({ err: away }) as {
+      err: { message: string; code: string; stack?: string; cause: object };
+    };
+    const { message, code, stack, cause } = world;
+    assert.deepEqual(
+      [message, code, stack],
+      ["MongoDB is away", "checkpoint_unavailable", undefined],
+    );
+    assert.deepEqual(cause, { type: "Error", message: refused.message, code: "ECONNREFUSED" });
+    const wrong = new CatchallError("log_failed", "not applied", { cause: new TypeError("x") });
+    const { err } = redactFields({ err: wrong }) as {
+      err: { stack?: string; cause: { stack: string } };
+    };
+    assert.equal(err.stack, undefined);
+    assert.match(err.cause.stack, /redact\.test/);
+    const { err: plain } = redactFields({ err: new Error("x") }) as { err: { stack: string } };
+    assert.match(plain.stack, /redact\.test/);
   });
 
   it("writes dates and URLs as text", () => {

@@ -13,15 +13,30 @@ import { parseDurationMs } from "../../src/config/option-value.ts";
 import { scheduleAsBatch } from "../shared-cores.ts";
 import { bulkPart } from "./bulk-part.ts";
 import { TARGET_NAMES } from "./compare.ts";
+import { connectionsPart } from "./connections-part.ts";
 import { limitsPart } from "./limits-part.ts";
 import { memoryPart } from "./memory-part.ts";
+import { mixedPart } from "./mixed-part.ts";
+import { mixesPart } from "./mixes-part.ts";
 import { openLoopPart } from "./open-loop-part.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
-import { markdownOf, tableText } from "./report.ts";
+import { svgOf } from "./plots.ts";
+import { readsPart } from "./reads-part.ts";
+import { markdownOf, plotFileName, tableText } from "./report.ts";
 import { singlePart } from "./single-part.ts";
 
 /** In the order of their tables. */
-const PARTS: readonly BenchPart[] = [limitsPart, singlePart, bulkPart, openLoopPart, memoryPart];
+const PARTS: readonly BenchPart[] = [
+  limitsPart,
+  singlePart,
+  connectionsPart,
+  readsPart,
+  mixedPart,
+  bulkPart,
+  mixesPart,
+  openLoopPart,
+  memoryPart,
+];
 
 const PART_NAMES = PARTS.map(({ name }) => name);
 
@@ -102,21 +117,31 @@ function chosenParts(): readonly BenchPart[] {
   return PARTS.filter(({ name }) => names.has(name));
 }
 
+interface Results {
+  readonly tables: readonly Table[];
+  /** SVG by file name. */
+  readonly images: ReadonlyMap<string, string>;
+}
+
 /** A part that fails does not cost the figures of the others: they are printed, and nothing is written. */
-async function runParts(context: BenchContext): Promise<readonly Table[]> {
+async function runParts(context: BenchContext): Promise<Results> {
   const tables: Table[] = [];
+  const images = new Map<string, string>();
   for (const part of chosenParts()) {
     context.say(`── ${part.name}`);
     try {
       const made = await part.run(context);
       for (const table of made) context.say(`\n${tableText(table)}\n`);
+      for (const { plot, title } of made) {
+        if (plot !== undefined) images.set(plotFileName(plot), await svgOf(plot, title));
+      }
       tables.push(...made);
     } catch (error) {
       process.exitCode = 1;
       console.error(`Part ${part.name} failed:`, error);
     }
   }
-  return tables;
+  return { tables, images };
 }
 
 async function main(): Promise<void> {
@@ -126,7 +151,7 @@ async function main(): Promise<void> {
   }
   // All targets and the load tool alike, as `npm run cluster` does.
   scheduleAsBatch();
-  const tables = await runParts(contextOf());
+  const { tables, images } = await runParts(contextOf());
   if (values["no-write"] || process.exitCode === 1) return;
   const argv = process.argv.slice(2);
   const command = ["npm run bench", ...(argv.length === 0 ? [] : ["--", ...argv])].join(" ");
@@ -134,6 +159,7 @@ async function main(): Promise<void> {
   const docs = new URL("../../docs/", import.meta.url);
   await mkdir(docs, { recursive: true });
   await writeFile(new URL("benchmarks.md", docs), markdownOf({ command, date, tables }));
+  for (const [name, svg] of images) await writeFile(new URL(name, docs), svg);
 }
 
 await main();

@@ -2,7 +2,12 @@
  * Targets side by side: each is started, settled, loaded and ended in its turn, round after round, so that a slow minute
  * of the machine hits all. Figures are medians over the rounds; the counts of every load are verified.
  */
-import { COMPARISON_COLUMNS, comparisonRows, type Measurement } from "./comparison-table.ts";
+import {
+  COMPARISON_COLUMNS,
+  type ComparedTarget,
+  comparisonRows,
+  type Measurement,
+} from "./comparison-table.ts";
 import { decimal, whole } from "./figures.ts";
 import { runLoadTool } from "./load-tool.ts";
 import type { BenchContext, Table } from "./part.ts";
@@ -34,6 +39,8 @@ export interface Comparison {
   readonly loads: readonly ComparedLoad[];
   /** For the nodes among the targets. */
   readonly targetFlags?: readonly string[];
+  /** Flags of a load that comes before all others, when nothing has been sent yet. */
+  readonly prepare?: readonly string[];
 }
 
 const STARTERS: Readonly<Record<TargetName, (flags: readonly string[]) => Promise<Target>>> = {
@@ -76,15 +83,26 @@ export async function compare(
   context: BenchContext,
   comparison: Comparison,
 ): Promise<readonly Table[]> {
+  const compared = await measureLoads(context, comparison);
+  return comparison.loads.map(({ title, text }, index) => {
+    const rows = comparisonRows(compared[index] ?? []);
+    return { title, text, columns: COMPARISON_COLUMNS, rows };
+  });
+}
+
+/** For each load the rounds of all targets. Errors: as of `compare`. */
+export async function measureLoads(
+  context: BenchContext,
+  comparison: Comparison,
+): Promise<readonly (readonly ComparedTarget[])[]> {
   const results = await takeTurns(context, comparison.targets, (name) =>
     measureTarget(context, name, comparison),
   );
-  return comparison.loads.map(({ title, text }, index) => {
-    const rows = [...results].map(([target, rounds]) => {
+  return comparison.loads.map((_, index) =>
+    [...results].map(([target, rounds]) => {
       return { target, rounds: rounds.map((round) => round[index] as Measurement) };
-    });
-    return { title, text, columns: COMPARISON_COLUMNS, rows: comparisonRows(rows) };
-  });
+    }),
+  );
 }
 
 /** Starts a target, lets it settle, and measures one load after the other. */
@@ -95,19 +113,23 @@ export async function measureTarget(
 ): Promise<readonly Measurement[]> {
   const target = await startTarget(name, comparison.targetFlags);
   try {
-    const { durationMs, settleMs, warmupMs } = context;
+    const { settleMs } = context;
     const [first] = comparison.loads;
+    const { prepare } = comparison;
+    if (prepare !== undefined) await runLoadTool(["--url", target.url, ...prepare]);
     // A load of its own before those that are measured: the processor time of compilation is paid once in a process.
     if (settleMs > 0 && first !== undefined) {
-      await load(context, target, first, { durationMs: settleMs, warmupMs: 0 });
+      await load({ ...context, durationMs: settleMs, warmupMs: 0 }, target, first);
     }
     const measurements: Measurement[] = [];
     for (const compared of comparison.loads) {
       const cpuBeforeMs = cpuMsOfAll(target.pids);
-      const outcome = await load(context, target, compared, { durationMs, warmupMs });
-      // Includes the verifying reads, which are few beside the events.
-      const serverCpuMs = cpuMsOfAll(target.pids) - cpuBeforeMs;
-      const measurement = measurementOf(target, outcome, serverCpuMs);
+      let cpuAfterMs = 0;
+      // Without the reads that verify the counts: with many domains they cost as much as the events.
+      const outcome = await load(context, target, compared, () => {
+        cpuAfterMs = cpuMsOfAll(target.pids);
+      });
+      const measurement = measurementOf(target, outcome, cpuAfterMs - cpuBeforeMs);
       measurements.push(measurement);
       context.say(`  ${name}, ${compared.title}: ${sentenceOf(measurement)}`);
     }
@@ -117,27 +139,36 @@ export async function measureTarget(
   }
 }
 
-function load(
+async function load(
   context: BenchContext,
   target: Target,
   { connections, flags }: ComparedLoad,
-  { durationMs, warmupMs }: { readonly durationMs: number; readonly warmupMs: number },
+  onLoaded?: () => void,
 ): Promise<TargetOutcome> {
-  if (target.load !== undefined) return target.load(connections, warmupMs, durationMs);
+  const { durationMs, warmupMs, events } = context;
+  if (target.load !== undefined) {
+    const outcome = await target.load(connections, warmupMs, durationMs);
+    onLoaded?.();
+    return outcome;
+  }
   const time = ["--duration", `${durationMs}ms`, "--warmup", `${warmupMs}ms`];
-  const amount = context.events === null ? time : ["--events", String(context.events)];
+  const amount = events === null ? time : ["--events", String(events)];
   const count = ["--connections", String(connections)];
-  return runLoadTool(["--url", target.url, ...amount, ...count, ...flags]);
+  return runLoadTool(["--url", target.url, ...amount, ...count, ...flags], onLoaded);
 }
 
+/** Of events and reads together; latencies are those of the events, where there are any. */
 function measurementOf(target: Target, outcome: TargetOutcome, serverCpuMs: number): Measurement {
-  const { p50, p95, p99, p999 } = outcome.latency;
+  const { reads = null } = outcome;
+  const { latency } = outcome.acked === 0 && reads !== null ? reads : outcome;
+  const { p50, p95, p99, p999 } = latency;
   return {
-    eventsPerSecond: outcome.eventsPerSecond,
+    eventsPerSecond: outcome.eventsPerSecond + (reads?.readsPerSecond ?? 0),
     ...{ p50, p95, p99, p999 },
-    serverUsPerEvent: (serverCpuMs * 1000) / outcome.ackedTotal,
-    clientUsPerEvent: (outcome.clientCpuMs * 1000) / outcome.acked,
+    serverUsPerEvent: (serverCpuMs * 1000) / (outcome.ackedTotal + (reads?.answeredTotal ?? 0)),
+    clientUsPerEvent: (outcome.clientCpuMs * 1000) / (outcome.acked + (reads?.answered ?? 0)),
     rssMib: target.pids.reduce((sum, pid) => sum + rssMibOf(pid), 0),
+    readLatency: reads?.latency ?? null,
   };
 }
 

@@ -1,5 +1,7 @@
 /** A table of targets side by side: medians of the rounds, and ratios to the bare server measured in the same rounds. */
+import type { LatencySummary } from "../../src/cli/load/latency-recorder.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
+import type { Table } from "./part.ts";
 import { TARGET_TITLES, type TargetName } from "./targets.ts";
 
 export interface Measurement {
@@ -13,7 +15,12 @@ export interface Measurement {
   readonly serverUsPerEvent: number;
   readonly clientUsPerEvent: number;
   readonly rssMib: number;
+  /** Of the reads among the requests; null: there were none. */
+  readonly readLatency: LatencySummary | null;
 }
+
+/** Those of which the table gives medians and ratios. */
+type Figure = Exclude<keyof Measurement, "readLatency">;
 
 export const COMPARISON_COLUMNS: readonly string[] = [
   "target",
@@ -37,8 +44,8 @@ export function comparisonRows(
 ): readonly (readonly string[])[] {
   const bare = compared.find(({ target }) => target === "bare")?.rounds ?? [];
   return compared.map(({ target, rounds }) => {
-    const all = (key: keyof Measurement): readonly number[] => rounds.map((round) => round[key]);
-    const ofBare = (key: keyof Measurement): number =>
+    const all = (key: Figure): readonly number[] => rounds.map((round) => round[key]);
+    const ofBare = (key: Figure): number =>
       median(all(key)) / median(bare.map((round) => round[key]));
     return [
       TARGET_TITLES[target],
@@ -51,4 +58,20 @@ export function comparisonRows(
       whole(median(all("rssMib"))),
     ];
   });
+}
+
+/** All loads in one table, a row for each load and target; without ratios where the bare server was not measured. */
+export function loadsInOneTable(
+  what: string,
+  loads: readonly { readonly name: string; readonly compared: readonly ComparedTarget[] }[],
+): Pick<Table, "columns" | "rows"> {
+  const hasBare = loads.some(({ compared }) => compared.some(({ target }) => target === "bare"));
+  const kept = (cells: readonly string[]): readonly string[] =>
+    cells.filter((_, index) => hasBare || !(COMPARISON_COLUMNS[index] ?? "").includes("of bare"));
+  return {
+    columns: [what, ...kept(COMPARISON_COLUMNS)],
+    rows: loads.flatMap(({ name, compared }) =>
+      comparisonRows(compared).map((row) => [name, ...kept(row)]),
+    ),
+  };
 }

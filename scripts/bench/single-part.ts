@@ -1,6 +1,7 @@
 /** The part `single`: one event a request, all targets, each number of connections. */
 import { type ComparedLoad, compare } from "./compare.ts";
 import type { BenchContext, BenchPart } from "./part.ts";
+import type { TargetName } from "./targets.ts";
 
 export const singlePart: BenchPart = {
   name: "single",
@@ -24,4 +25,9 @@ export function singleLoad({ mix }: BenchContext, connections: number): Compared
 /** Of the given numbers of connections the one in the middle, for loads that are measured with one number only. */
 export function usualConnections({ connections }: BenchContext): number {
   return connections[connections.length >> 1] as number;
+}
+
+/** The bare server and those that are this product. */
+export function withoutPeers({ targets }: BenchContext): readonly TargetName[] {
+  return targets.filter((name) => name === "bare" || name === "catchall" || name === "cluster");
 }

@@ -15,7 +15,8 @@ import { freePort, NodeProcess } from "../../test/support/node-process.ts";
 export type TargetOutcome = Pick<
   LoadOutcome,
   "acked" | "ackedTotal" | "eventsPerSecond" | "latency" | "clientCpuMs"
->;
+> &
+  Partial<Pick<LoadOutcome, "reads">>;
 
 /** A load of single events in a closed loop. */
 export type TargetLoad = (

@@ -18,7 +18,8 @@ const TABLE: Table = {
 
 function measured(eventsPerSecond: number, serverUsPerEvent: number): Measurement {
   const latency = { p50: 1, p95: 2, p99: 3, p999: 4 };
-  return { eventsPerSecond, serverUsPerEvent, ...latency, clientUsPerEvent: 20, rssMib: 64 };
+  const rest = { clientUsPerEvent: 20, rssMib: 64, readLatency: null };
+  return { eventsPerSecond, serverUsPerEvent, ...latency, ...rest };
 }
 
 describe("median", () => {

@@ -1,0 +1,59 @@
+/**
+ * The part `mixes`: the same loads with other domains: those of the challenge (few at a time, many events each), zipf, ten
+ * million in equal shares, and events with idempotency keys. A table for single events, one for bulk.
+ */
+import { type ComparedLoad, measureLoads } from "./compare.ts";
+import { loadsInOneTable } from "./comparison-table.ts";
+import { whole } from "./figures.ts";
+import type { BenchContext, BenchPart, Table } from "./part.ts";
+import { usualConnections } from "./single-part.ts";
+
+const UNIFORM_DOMAINS = 10_000_000;
+const ZIPF_DOMAINS = 1_000_000;
+const LINES = 1000;
+/** All keyed events of a round are within one window. */
+const TARGET_FLAGS = ["--idempotency-max-keys", "40000000"];
+
+export const mixesPart: BenchPart = {
+  name: "mixes",
+  run: async (context) => {
+    const connections = usualConnections(context);
+    const { bulkConnections } = context;
+    return [
+      await compareMixes(context, `Mixes, single PUTs, ${connections} connections`, {
+        connections,
+        flags: [],
+      }),
+      await compareMixes(context, `Mixes, bulk, ${LINES} lines a request`, {
+        connections: bulkConnections,
+        flags: ["--bulk", String(LINES)],
+      }),
+    ];
+  },
+};
+
+async function compareMixes(
+  context: BenchContext,
+  title: string,
+  { connections, flags }: Pick<ComparedLoad, "connections" | "flags">,
+): Promise<Table> {
+  const scaled = (domains: number): number => Math.ceil(domains * context.scale);
+  const uniform = scaled(UNIFORM_DOMAINS);
+  const mixes: Readonly<Record<string, readonly string[]>> = {
+    challenge: ["--mix", "challenge"],
+    "challenge, each event with a key": ["--mix", "challenge", "--keyed"],
+    zipf: ["--mix", "zipf", "--domains", String(scaled(ZIPF_DOMAINS))],
+    uniform: ["--mix", "uniform", "--domains", String(uniform)],
+  };
+  const loads = Object.entries(mixes).map(([mix, mixFlags]) => {
+    return { title: mix, text: "", connections, flags: [...flags, ...mixFlags] };
+  });
+  const targets = context.targets.filter((name) => name === "catchall" || name === "cluster");
+  const compared = await measureLoads(context, { targets, loads, targetFlags: TARGET_FLAGS });
+  const text =
+    `${connections} connections, closed loop, one mix after the other on the same process; latency a ` +
+    `request. \`zipf\` is over ${whole(scaled(ZIPF_DOMAINS))} domains, \`uniform\` ` +
+    `over ${whole(uniform)}, most of which the node sees for the first time.`;
+  const named = loads.map((load, i) => ({ name: load.title, compared: compared[i] ?? [] }));
+  return { title, text, ...loadsInOneTable("mix", named) };
+}

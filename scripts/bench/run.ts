@@ -55,7 +55,7 @@ const { values } = parseArgs({
     duration: { type: "string", default: "8s" },
     warmup: { type: "string", default: "2s" },
     settle: { type: "string", default: "20s" },
-    connections: { type: "string", default: "64,512,4096" },
+    connections: { type: "string", default: "512" },
     "bulk-connections": { type: "string", default: "12" },
     mix: { type: "string", default: "challenge" },
     "domains-10m": { type: "boolean", default: false },

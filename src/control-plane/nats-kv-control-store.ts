@@ -12,6 +12,7 @@ import {
   JetStreamApi,
   objectAt,
   publishReply,
+  REPLICAS_NOT_SUPPORTED,
   STREAM_NAME_IN_USE,
   WRONG_LAST_SEQUENCE,
   WRONG_LAST_SEQUENCE_BUSY,
@@ -131,7 +132,9 @@ export class NatsKvControlStore implements ControlStore {
     const result = await this.#api.call(`STREAM.CREATE.${this.#stream}`, config);
     // In use: made with other settings, another number of replicas perhaps; the check at start shows them.
     if (result.kind === "ok" || result.error === STREAM_NAME_IN_USE) return;
-    const message = `NATS does not create bucket ${this.#bucket}: ${result.description}`;
+    const copies = replicas === 1 ? "" : `, ${replicas} times (--wal-replicas)`;
+    const message = `NATS does not create bucket ${this.#bucket}${copies}: ${result.description}`;
+    if (result.error === REPLICAS_NOT_SUPPORTED) throw new CatchallError("conflict", message);
     throw this.#api.failure(message);
   }
 

@@ -32,9 +32,10 @@ import { RejoiningIngress } from "./rejoining-ingress.ts";
 const REJOIN_DELAY_MS = 500;
 /** For the end of a life that began while the process was told to stop. */
 const STOP_JOINED_MS = 5000;
-/** Tries to reach NATS at the start, and the pause between them. */
-const CONNECT_TRIES_MAX = 20;
-const CONNECT_PAUSE_MS = 1000;
+/** Tries to reach NATS, and to join, at the start, and the pause between them. */
+const START_TRIES_MAX = 20;
+const START_PAUSE_MS = 1000;
+const NATS_AWAY: ReadonlySet<string> = new Set(["control_unavailable", "log_unavailable"]);
 /** While a node leaves it still serves for so long at least, so that balancers see that it is not ready. */
 const LEAVE_NOTICE_MS = 1500;
 
@@ -59,8 +60,8 @@ export async function startCluster(options: ClusterOptions): Promise<RunningNode
     name: config.nodeId,
   });
   // Two connections: a lease must never queue behind entries.
-  const data = await connectPatiently(options, "data");
-  const leases = await connectPatiently(options, "leases");
+  const data = await connect(options, "data");
+  const leases = await connect(options, "leases");
   try {
     const report = await checkServers(data, { monitorUrls: monitorUrls(config) });
     const found = await examineMongo(mongo, logger);
@@ -80,26 +81,42 @@ function monitorUrls(config: Config): readonly string[] | null {
   return config.natsMonitorUrl?.split(",").map((url) => url.trim()) ?? null;
 }
 
-/** Servers that start together with this node need a moment. A login that they refuse is a mistake of ours. */
-async function connectPatiently(options: ClusterOptions, purpose: string): Promise<NatsRequests> {
-  const { config, logger, stopping } = options;
+/** A login that they refuse is a mistake of ours. */
+async function connect(options: ClusterOptions, purpose: string): Promise<NatsRequests> {
+  const { config } = options;
   const { natsUrl } = config;
   if (natsUrl === null) throw new CatchallError("conflict", "A cluster node needs --nats-url");
-  for (let tries = 1; ; tries++) {
+  return await patiently(options, "NATS can't be reached yet", async () => {
     try {
       return await connectNats({ ...config, natsUrl }, `${config.nodeId}-${purpose}`);
     } catch (error) {
-      if (isLoginRefused(error)) {
-        throw new CatchallError("conflict", error.message, { cause: error });
-      }
-      if (tries >= CONNECT_TRIES_MAX) throw error;
-      // Its stack says nothing that the sentence does not, and would come once a second.
-      const reason = error instanceof Error ? error.message : String(error);
-      logger.warn({ reason, tries }, "NATS can't be reached yet");
-      await sleep(CONNECT_PAUSE_MS, undefined, { signal: stopping }).catch(() => undefined);
+      const code = isLoginRefused(error) ? "conflict" : "control_unavailable";
+      throw new CatchallError(code, messageOf(error), { cause: error });
+    }
+  });
+}
+
+/** Servers that start together with this node, or again while it joins, need a moment. Errors: the last one. */
+async function patiently<T>(
+  { logger, stopping }: ClusterOptions,
+  complaint: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await work();
+    } catch (error) {
+      const mayPass = error instanceof CatchallError && NATS_AWAY.has(error.code);
+      if (!mayPass || tries >= START_TRIES_MAX) throw error;
+      logger.warn({ reason: messageOf(error), tries }, complaint);
+      await sleep(START_PAUSE_MS, undefined, { signal: stopping }).catch(() => undefined);
       stopping.throwIfAborted();
     }
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 interface LivesOptions extends ClusterOptions {
@@ -139,7 +156,8 @@ class ClusterLives implements RunningNode {
       logger.error({ reason: report.logSyncReason }, NOT_SYNCED);
     }
     try {
-      await this.#live({ isFirst: true });
+      const live = () => this.#live({ isFirst: true });
+      await patiently(this.#options, "The node could not join; it tries again", live);
     } catch (error) {
       // A table of another format, or a damaged one: starting again would only say so again.
       const isTable = error instanceof CatchallError && error.code === "checkpoint_damaged";

@@ -15,6 +15,8 @@ const API_TRIES_MAX = 6;
 export const MESSAGE_NOT_FOUND = 10037;
 export const STREAM_NAME_IN_USE = 10058;
 export const STREAM_NOT_FOUND = 10059;
+/** More replicas than one, of a server that is alone. */
+export const REPLICAS_NOT_SUPPORTED = 10074;
 /** The last sequence is another one: nothing was written. */
 export const WRONG_LAST_SEQUENCE = 10071;
 /** The same while another message is in flight: nothing was written, and what the last sequence is nobody knows yet. */

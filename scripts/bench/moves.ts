@@ -3,6 +3,7 @@
  * another node is drained. Prints latencies and errors of three stretches of the same length: without moves, while
  * partitions move to the fourth, while the third is drained. Usage: `moves.ts [--rate 2000] [--seconds 3]`.
  */
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
@@ -18,7 +19,9 @@ const WARMUP_S = 3;
 /** The load tool needs so long to start. */
 const LEAD_MS = 500;
 const SETTLE_S = 30;
-const POLL_MS = 100;
+/** Whom the rig asks for moves. */
+const ASKED = "n1";
+const MOVE_LIMIT_MS = 120_000;
 
 function load(urls: string, flags: readonly string[]): Promise<LoadOutcome> {
   const target = ["--url", urls, "--connections", String(CONNECTIONS), "--mix", "challenge"];
@@ -34,26 +37,34 @@ function print(title: string, outcome: LoadOutcome, movedMs: number | null): voi
   );
 }
 
-/** Starts a change by `begin` under load; resolves when both are over. */
-async function during(
-  rig: ClusterRig,
-  urls: string,
-  flags: readonly string[],
-  begin: () => ReturnType<ClusterRig["ask"]>,
-): Promise<{ readonly outcome: LoadOutcome; readonly movedMs: number }> {
-  const loading = load(urls, flags);
-  await new Promise((resolve) => setTimeout(resolve, WARMUP_S * 1000 + LEAD_MS));
-  const startMs = performance.now();
-  const { status, body } = await begin();
+/** What a client saw, and how long the change took. */
+interface Disturbed {
+  readonly outcome: LoadOutcome;
+  readonly tookMs: number;
+}
+
+/** Starts a load and, after `leadMs`, a change; resolves when both are over. */
+export async function during(
+  leadMs: number,
+  load: () => Promise<LoadOutcome>,
+  change: () => Promise<unknown>,
+): Promise<Disturbed> {
+  const changing = async (): Promise<number> => {
+    await new Promise((resolve) => setTimeout(resolve, leadMs));
+    const startMs = performance.now();
+    await change();
+    return performance.now() - startMs;
+  };
+  const [outcome, tookMs] = await Promise.all([load(), changing()]);
+  return { outcome, tookMs };
+}
+
+/** Has partitions moved by a request; resolves when they have. Errors: there was nothing to move, a move that failed. */
+export async function move(rig: ClusterRig, path: string, request?: object): Promise<void> {
+  const { status, body } = await rig.ask(ASKED, "POST", path, request);
   if (status >= 300) throw new Error(`No move: ${JSON.stringify(body)}`);
-  const { id } = body as { id: string };
-  for (let state = "running"; state === "running"; ) {
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    const answer = await rig.ask("n1", "GET", `/cluster/rebalances/${id}`);
-    ({ state } = answer.body as { state: string });
-  }
-  const movedMs = performance.now() - startMs;
-  return { outcome: await loading, movedMs };
+  const { state } = await rig.movesEnded(ASKED, (body as { id: string }).id, MOVE_LIMIT_MS);
+  if (state !== "done") throw new Error(`The moves ended as "${state}"`);
 }
 
 async function main(): Promise<void> {
@@ -72,18 +83,22 @@ async function main(): Promise<void> {
     measured.push("--rate", values.rate);
     print("no move", await load(urls, measured), null);
     await rig.startNode(FOURTH);
-    const grown = await during(rig, urls, measured, () =>
-      rig.ask("n1", "POST", "/cluster/rebalance", {}),
-    );
-    print("rebalance to a fourth node", grown.outcome, grown.movedMs);
-    const drained = await during(rig, urls, measured, () =>
-      rig.ask("n1", "POST", "/cluster/nodes/n3/drain"),
-    );
-    print("drain of a node", drained.outcome, drained.movedMs);
+    const disturbed = (path: string, request?: object): Promise<Disturbed> =>
+      during(
+        WARMUP_S * 1000 + LEAD_MS,
+        () => load(urls, measured),
+        () => move(rig, path, request),
+      );
+    const grown = await disturbed("/cluster/rebalance", {});
+    print("rebalance to a fourth node", grown.outcome, grown.tookMs);
+    const drained = await disturbed("/cluster/nodes/n3/drain");
+    print("drain of a node", drained.outcome, drained.tookMs);
   } finally {
     await rig.dispose();
   }
 }
 
-scheduleAsBatch();
-await main();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  scheduleAsBatch();
+  await main();
+}

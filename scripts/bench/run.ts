@@ -14,6 +14,10 @@ import { scheduleAsBatch } from "../shared-cores.ts";
 import { bulkPart } from "./bulk-part.ts";
 import { TARGET_NAMES } from "./compare.ts";
 import { connectionsPart } from "./connections-part.ts";
+import { disturbedPart } from "./disturbed-part.ts";
+import { growthDomainsPart } from "./growth-domains-part.ts";
+import { growthNodesPart } from "./growth-nodes-part.ts";
+import { growthPartitionsPart } from "./growth-partitions-part.ts";
 import { limitsPart } from "./limits-part.ts";
 import { memoryPart } from "./memory-part.ts";
 import { mixedPart } from "./mixed-part.ts";
@@ -23,6 +27,7 @@ import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { svgOf } from "./plots.ts";
 import { readsPart } from "./reads-part.ts";
 import { markdownOf, plotFileName, tableText } from "./report.ts";
+import { restorePart } from "./restore-part.ts";
 import { singlePart } from "./single-part.ts";
 
 /** In the order of their tables. */
@@ -35,7 +40,12 @@ const PARTS: readonly BenchPart[] = [
   bulkPart,
   mixesPart,
   openLoopPart,
+  disturbedPart,
   memoryPart,
+  growthDomainsPart,
+  growthNodesPart,
+  growthPartitionsPart,
+  restorePart,
 ];
 
 const PART_NAMES = PARTS.map(({ name }) => name);

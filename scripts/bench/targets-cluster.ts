@@ -9,9 +9,12 @@ const NODES = ["n1", "n2", "n3"] as const;
 const LEASE_TTL_MS = 5000;
 
 /** `flags` are those of each node. */
-export function startRig(flags: readonly string[] = []): Promise<ClusterRig> {
+export function startRig(
+  flags: readonly string[] = [],
+  nodes: readonly string[] = NODES,
+): Promise<ClusterRig> {
   return ClusterRig.start({
-    nodes: NODES,
+    nodes,
     leaseTtlMs: LEASE_TTL_MS,
     flags: ["--log-level", "warn", "--checkpoint-interval", "60s", ...flags],
   });
@@ -21,10 +24,12 @@ export async function startCluster(flags: readonly string[] = []): Promise<Targe
   return targetOf(await startRig(flags));
 }
 
+/** Of the nodes that run now. */
 export function targetOf(rig: ClusterRig): Target {
+  const nodes = rig.running;
   return {
-    url: NODES.map((id) => rig.url(id)).join(","),
-    pids: [rig.nats.pid, rig.mongod.pid, ...NODES.map((id) => rig.node(id).pid)],
+    url: nodes.map((id) => rig.url(id)).join(","),
+    pids: [rig.nats.pid, rig.mongod.pid, ...nodes.map((id) => rig.node(id).pid)],
     stop: () => rig.dispose(),
   };
 }

@@ -26,10 +26,10 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: GROUP,
-        find: "void this.#append(bytes).then((outcome) => {",
+        find: "void this.#append(bytes, usesReserve).then((outcome) => {",
         replace:
           "for (const section of sections) section.committed(entry);\n" +
-          "    void this.#append(bytes).then((outcome) => {",
+          "    void this.#append(bytes, usesReserve).then((outcome) => {",
       },
       {
         file: GROUP,
@@ -85,12 +85,12 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: CERTAIN,
-        find: "for (;;) {\n    const outcome = await append.log.append(append.bytes, append.expectedLast);",
+        find: "for (;;) {\n    const { log, bytes, expectedLast, usesReserve } = append;",
         replace:
           "for (let tries = 0; ; tries++) {\n" +
           "    const seen = tries === 0 ? 0 : await append.log.lastSequence(append.incarnation).catch(() => 0);\n" +
-          "    const expectedLast = Math.max(seen, append.expectedLast);\n" +
-          "    const outcome = await append.log.append(append.bytes, expectedLast);",
+          "    const { log, bytes, usesReserve } = append;\n" +
+          "    const expectedLast = Math.max(seen, append.expectedLast);",
       },
     ],
     expects: ["I2", "I6", "I10", "I17"],
@@ -386,7 +386,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: FLOORS,
-        find: "limit = Math.min(limit, epochs?.get(epoch) ?? 0);",
+        find: "limit = Math.min(limit, epochs?.get(epoch) ?? limit);",
         replace: "",
       },
     ],

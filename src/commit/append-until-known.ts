@@ -18,6 +18,7 @@ export interface CertainAppend {
   readonly incarnation: number;
   readonly bytes: Uint8Array;
   readonly expectedLast: number;
+  readonly usesReserve?: boolean;
   /** True once this incarnation gave up: the outcome stays `unknown`. */
   readonly isStopped: () => boolean;
   /** A try of unknown outcome, before the next one. */
@@ -27,7 +28,8 @@ export interface CertainAppend {
 /** Never `conflict`. `unknown` only from a log that can't resend, or after `isStopped`. */
 export async function appendUntilKnown(append: CertainAppend): Promise<AppendOutcome> {
   for (;;) {
-    const outcome = await append.log.append(append.bytes, append.expectedLast);
+    const { log, bytes, expectedLast, usesReserve } = append;
+    const outcome = await log.append(bytes, expectedLast, usesReserve);
     if (outcome.kind === "unknown") {
       if (!append.log.canResend || append.isStopped()) return outcome;
       append.stalled?.(outcome.reason);

@@ -40,6 +40,8 @@ export interface Section {
   readonly encodedBytes: number;
   /** Events in it, for metrics and limits. */
   readonly eventCount: number;
+  /** A mark of who owns what, or by which rule: goes into the log's reserve when the log is full. */
+  readonly isMark?: boolean;
   encodeInto(bytes: Uint8Array, at: number): void;
   committed(entry: CommittedEntry): void;
   failed(error: CatchallError): void;
@@ -54,6 +56,8 @@ export interface GroupCommitObserver {
   clockLeapt?(aheadMs: number): void;
   /** The log is full, or leaves an outcome open: why; null: it takes entries again. Told on change only. */
   logStalled?(reason: string | null): void;
+  /** The log refuses entries since it is full; false: it takes them again. Told on change only. */
+  logFull?(isFull: boolean): void;
 }
 
 export interface GroupCommitOptions {
@@ -77,6 +81,7 @@ interface FinishedAppend {
   readonly crc: number;
   readonly eventCount: number;
   readonly startedMs: number;
+  readonly usesReserve: boolean;
 }
 
 export class GroupCommit {
@@ -87,6 +92,7 @@ export class GroupCommit {
   #isPumpDue = false;
   #failure: CatchallError | null = null;
   #isStalled = false;
+  #isFull = false;
   #previousCrc: number;
   readonly #time: EntryTime;
   #sequence = 0;
@@ -177,6 +183,7 @@ export class GroupCommit {
       for (const resolve of this.#idleWaiters.splice(0)) resolve();
       return;
     }
+    const usesReserve = this.#takesMarksOnly();
     this.#isBusy = true;
     const { sections, length, eventCount } = this.#takeEntry();
     const entry: CommittedEntry = {
@@ -192,9 +199,9 @@ export class GroupCommit {
     );
     const startedMs = this.#options.clock.monotonicMs();
     this.#appendingSinceMs = startedMs;
-    void this.#append(bytes).then((outcome) => {
+    void this.#append(bytes, usesReserve).then((outcome) => {
       this.#appendingSinceMs = null;
-      this.#finish({ outcome, sections, entry, crc, eventCount, startedMs });
+      this.#finish({ outcome, sections, entry, crc, eventCount, startedMs, usesReserve });
       this.#isBusy = false;
       const lingerMs = this.#queue.length === 0 ? 0 : this.#lingerMs();
       if (lingerMs > 0) this.#options.timers.after(lingerMs, () => this.#pump());
@@ -202,13 +209,23 @@ export class GroupCommit {
     });
   }
 
-  #append(bytes: Uint8Array): Promise<AppendOutcome> {
+  /** While the log is full nothing but marks is taken: room may wait for them, and they have a reserve. */
+  #takesMarksOnly(): boolean {
+    if (!this.#isFull || !this.#queue.some(({ isMark }) => isMark)) return false;
+    const error = new CatchallError("log_full");
+    for (const section of this.#queue) if (section.isMark !== true) section.failed(error);
+    this.#queue = this.#queue.filter(({ isMark }) => isMark);
+    return true;
+  }
+
+  #append(bytes: Uint8Array, usesReserve: boolean): Promise<AppendOutcome> {
     const { log, timers, incarnation } = this.#options;
     const expectedLast = this.#sequence;
-    if (!log.canResend) return log.append(bytes, expectedLast);
+    if (!log.canResend) return log.append(bytes, expectedLast, usesReserve);
     const isStopped = () => this.#failure !== null;
     const stalled = (reason: string): void => this.#tellStall(reason);
-    return appendUntilKnown({ log, timers, incarnation, bytes, expectedLast, isStopped, stalled });
+    const append = { log, timers, incarnation, bytes, expectedLast, usesReserve };
+    return appendUntilKnown({ ...append, isStopped, stalled });
   }
 
   #tellStall(reason: string | null): void {
@@ -217,10 +234,22 @@ export class GroupCommit {
     this.#options.observer.logStalled?.(reason);
   }
 
+  #tellFull(isFull: boolean): void {
+    if (this.#isFull === isFull) return;
+    this.#isFull = isFull;
+    this.#options.observer.logFull?.(isFull);
+  }
+
   #finish(append: FinishedAppend): void {
     const { outcome, sections, entry } = append;
-    if (outcome.kind === "notApplied") this.#tellStall(outcome.reason);
-    if (outcome.kind === "committed") this.#tellStall(null);
+    if (outcome.kind === "notApplied") {
+      this.#tellStall(outcome.reason);
+      this.#tellFull(true);
+    }
+    if (outcome.kind === "committed" && !append.usesReserve) {
+      this.#tellStall(null);
+      this.#tellFull(false);
+    }
     if (outcome.kind !== "committed") return this.#settleFailure(sections, outcome);
     this.#sequence = entry.sequence;
     this.#time.taken(entry.timeMs);

@@ -39,6 +39,7 @@ interface MarkOptions {
 class MarkSection implements Section {
   readonly encodedBytes: number = SECTION_HEADER_BYTES;
   readonly eventCount = 0;
+  readonly isMark = true;
   readonly #options: MarkOptions;
 
   constructor(options: MarkOptions) {

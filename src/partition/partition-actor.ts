@@ -28,6 +28,7 @@ import {
   encodeChange,
   SECTION_EVENTS,
   SECTION_HEADER_BYTES,
+  SECTION_RULE,
   writeEventsHeader,
   writeSectionHeader,
 } from "./section-codec.ts";
@@ -343,6 +344,7 @@ class EventsSection implements Section {
 class ChangeSection implements Section {
   readonly encodedBytes: number;
   readonly eventCount = 0;
+  readonly isMark: boolean;
   readonly #actor: PartitionActor;
   readonly #change: Change;
   readonly #payload: Uint8Array;
@@ -357,6 +359,7 @@ class ChangeSection implements Section {
   ) {
     this.#actor = actor;
     this.#change = change;
+    this.isMark = change.kind === SECTION_RULE;
     this.#payload = encodeChange(change);
     this.#resolve = resolve;
     this.#reject = reject;

@@ -101,7 +101,8 @@ export async function assembleNode(
   );
   const recovery = await recoverStates(ports, settings, states);
   await ports.log.create(settings.incarnation);
-  const commit = createCommit(ports, settings, hooks, metrics, recovery);
+  const logFull = (isFull: boolean): void => checkpointer.logFull(isFull);
+  const commit = createCommit(ports, settings, { ...hooks, logFull }, metrics, recovery);
   const host = new PartitionHost(settings.partitions, ports.timers);
   for (const state of states) {
     host.open(factory.createActor(state, settings.incarnation, commit));
@@ -143,7 +144,7 @@ async function recoverStates(
 function createCommit(
   ports: NodePorts,
   settings: NodeSettings,
-  hooks: NodeHooks,
+  hooks: NodeHooks & { readonly logFull: (isFull: boolean) => void },
   metrics: NodeMetrics,
   recovery: RecoveryReport,
 ): GroupCommit {
@@ -163,6 +164,7 @@ function createCommit(
       },
       clockLeapt: (aheadMs) => tellLeap(ports.logger, aheadMs),
       logStalled: (reason) => tellStall(ports.logger, reason),
+      logFull: hooks.logFull,
     },
   });
 }

@@ -2,8 +2,8 @@
  * From where on this incarnation's log is still needed, by partition and epoch, and the trimming that follows from it.
  *
  * Safety: a stretch that the control table still names, or that this node owns, is kept from the last confirmed manifest
- * on; where nothing is confirmed, from its CLAIM on (I15). The entry at the floor itself stays, since the chain of
- * checksums begins there.
+ * on; where nothing is confirmed, from its CLAIM on (I15), which `claimed` must be told of before anything else is
+ * committed. The entry at the floor itself stays, since the chain of checksums begins there.
  */
 
 import type { ConfirmedCheckpoint } from "../checkpoint/checkpointer.ts";
@@ -56,7 +56,7 @@ export class LogFloors {
     if (limit > 1) await log.trim(self, limit - 1);
   }
 
-  /** Entries after this sequence are needed; 0 while a partition of this node is not claimed yet. */
+  /** Entries after this sequence are needed. */
   limit(table: ControlTable): number {
     const { self, committedSequence } = this.#options;
     let limit = committedSequence();
@@ -70,7 +70,8 @@ export class LogFloors {
       }
       if (owner === self) {
         named.add(epoch);
-        limit = Math.min(limit, epochs?.get(epoch) ?? 0);
+        // Its claim is yet to come, behind all that is there; where the log is full, only a trim makes room for it.
+        limit = Math.min(limit, epochs?.get(epoch) ?? limit);
       }
       this.#forget(partition, named, epoch);
     }

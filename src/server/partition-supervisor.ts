@@ -412,9 +412,11 @@ export class PartitionSupervisor {
     void this.#options
       .applyRule({ rule, revision, by: RULE_AUTHOR })
       .catch((error) => this.#options.logger.warn({ err: error }, "A rule waits to be applied"))
-      .finally(() => {
+      .then(() => pause(this.#options.timers, RETRY_MS))
+      .then(() => {
+        // Not before the pause: each look at the table meanwhile would begin one more row of tries.
         this.#isRuleDue = false;
-        if (!this.#isEnded) this.#options.timers.after(RETRY_MS, () => this.step());
+        if (!this.#isEnded) this.step();
       });
   }
 

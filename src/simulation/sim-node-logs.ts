@@ -14,7 +14,7 @@ import {
   readEntryHeader,
   sealEnvelope,
 } from "../wal/entry-codec.ts";
-import { type AppendOutcome, FIRST_KEPT, type NodeLog } from "../wal/node-log.ts";
+import { type AppendOutcome, FIRST_KEPT, type NodeLog, RESERVE_BYTES } from "../wal/node-log.ts";
 import type { SimLife } from "./sim-life.ts";
 import type { SimRandom } from "./sim-random.ts";
 import { type Answer, type ServiceFaults, SimService } from "./sim-service.ts";
@@ -254,11 +254,16 @@ class SimNodeLog implements NodeLog {
     this.#own = incarnation;
   }
 
-  async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
+  async append(
+    bytes: Uint8Array,
+    expectedLast: number,
+    usesReserve: boolean = false,
+  ): Promise<AppendOutcome> {
     const own = this.#own;
     if (own === null) return { kind: "fenced", reason: "this process has no log" };
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
-    const isFull = this.#ownBytes + bytes.length > this.#logs.logBytesMax;
+    const bytesMax = this.#logs.logBytesMax + (usesReserve ? RESERVE_BYTES : 0);
+    const isFull = this.#ownBytes + bytes.length > bytesMax;
     if (isFull && this.#doubtful !== expectedLast) {
       return { kind: "notApplied", code: "log_full", reason: "the log is full" };
     }

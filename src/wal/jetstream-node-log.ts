@@ -28,7 +28,7 @@ import { sealStream } from "./jetstream-seal.ts";
 import { openStoreId } from "./jetstream-store-id.ts";
 import { streamConfig } from "./jetstream-stream-config.ts";
 import { type LogNames, logNames } from "./jetstream-stream-names.ts";
-import { type AppendOutcome, type NodeLog, tooLarge } from "./node-log.ts";
+import { type AppendOutcome, type NodeLog, RESERVE_BYTES, tooLarge } from "./node-log.ts";
 
 /** One append. The caller sends it again for as long as it holds its lease. */
 const APPEND_TIMEOUT_MS = 2000;
@@ -97,12 +97,17 @@ export class JetStreamNodeLog implements NodeLog {
     this.#sizes.set(incarnation, 0);
   }
 
-  async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
+  async append(
+    bytes: Uint8Array,
+    expectedLast: number,
+    usesReserve: boolean = false,
+  ): Promise<AppendOutcome> {
     const own = this.#own;
     if (own === null) return { kind: "fenced", reason: "this process has no log" };
     if (this.#isAppending) return { kind: "fenced", reason: "another append is in flight" };
     // Bytes that may be on their way are sent again, full or not: only the server knows about them.
-    if (this.#doubtful !== expectedLast && this.#isFull(own, bytes.length)) {
+    const moreBytes = bytes.length - (usesReserve ? RESERVE_BYTES : 0);
+    if (this.#doubtful !== expectedLast && this.#isFull(own, moreBytes)) {
       const reason = tooLarge(this.#options.logBytesMax);
       return { kind: "notApplied", code: "log_full", reason };
     }

@@ -17,6 +17,12 @@ export function tooLarge(logBytesMax: number | null): string {
   return `The write-ahead log would grow over ${logBytesMax} bytes`;
 }
 
+/**
+ * Room over the limit of a log for entries of marks alone (CLAIM, RELEASE, a rule): a trim may wait for them. They are
+ * some 100 bytes each.
+ */
+export const RESERVE_BYTES: number = 1024 * 1024;
+
 /** As `from` of a read: from the first entry that is kept, whatever its sequence. */
 export const FIRST_KEPT = 0;
 
@@ -36,8 +42,9 @@ export interface NodeLog {
    * Errors: never rejects; the outcome says what may be believed. On a file, a failed write or fsync is `unknown` and
    * every later append answers `fenced`.
    * `bytes` may be reused once the promise has settled, not before.
+   * `usesReserve`: it may go over the limit of the log by RESERVE_BYTES; for logs of a cluster.
    */
-  append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome>;
+  append(bytes: Uint8Array, expectedLast: number, usesReserve?: boolean): Promise<AppendOutcome>;
   /**
    * Whole entries (envelope included) with sequence in [from, to], in order; FIRST_KEPT as `from` begins at the first
    * entry that was not trimmed.

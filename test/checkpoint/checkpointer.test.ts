@@ -11,6 +11,7 @@ import { SILENT_LOGGER } from "../../src/runtime/logger.ts";
 import type { Timers } from "../../src/runtime/timers.ts";
 import { MemoryNodeLog } from "../support/memory-node-log.ts";
 import { TEST_TIMERS, TestClock } from "../support/test-node.ts";
+import { VirtualTimers } from "../support/virtual-timers.ts";
 
 type Step = "begin" | "putPages" | "commit" | "trim";
 
@@ -64,7 +65,7 @@ class Bench {
       clock: this.clock,
       timers,
       logger: { ...SILENT_LOGGER, error: (fields: object) => this.errors.push(fields) },
-      intervalMs: 1000,
+      intervalMs: 60_000,
       incarnation: 3,
       sources: () => [this.source, ...this.others],
       appliedSequence: () => this.sequence,
@@ -293,6 +294,21 @@ describe("Checkpointer", () => {
     await bench.checkpointer.run();
     assert.deepEqual(await bench.log.list(), [2, 3]);
     assert.equal(bench.calls.at(-1), "trim 2 4");
+  });
+
+  it("comes every second while the log is full, and no sooner when it is not", async () => {
+    const timers = new VirtualTimers();
+    const bench = new Bench({}, timers);
+    bench.checkpointer.start();
+    await timers.advance(30_000);
+    assert.equal(bench.manifests.length, 0);
+    bench.checkpointer.logFull(true);
+    await timers.advance(3_500);
+    assert.equal(bench.manifests.length, 3);
+    bench.checkpointer.logFull(false);
+    // The one that was due by then.
+    await timers.advance(30_000);
+    assert.equal(bench.manifests.length, 4);
   });
 
   it("joins the checkpoint that is running, and stop waits for it", async () => {

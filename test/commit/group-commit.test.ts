@@ -33,6 +33,7 @@ async function openCommit() {
   const clock = new TestClock();
   const failures: string[] = [];
   const stalls: (string | null)[] = [];
+  const fulls: boolean[] = [];
   const commit = new GroupCommit({
     log,
     clock,
@@ -45,9 +46,10 @@ async function openCommit() {
       appended: () => undefined,
       logFailed: (reason) => failures.push(reason),
       logStalled: (reason) => stalls.push(reason),
+      logFull: (isFull) => fulls.push(isFull),
     },
   });
-  return { log, clock, commit, failures, stalls, told: [] as Told[] };
+  return { log, clock, commit, failures, stalls, fulls, told: [] as Told[] };
 }
 
 function holdAppends(log: MemoryNodeLog): () => void {
@@ -138,7 +140,7 @@ describe("GroupCommit", () => {
   });
 
   it("answers a full log with effect none, tells of it once, and goes on", async () => {
-    const { log, commit, told, failures, stalls } = await openCommit();
+    const { log, commit, told, failures, stalls, fulls } = await openCommit();
     log.outcomes.push({ kind: "notApplied", code: "log_full", reason: "full" });
     commit.enqueue(section("a", told));
     await commit.drained();
@@ -147,7 +149,36 @@ describe("GroupCommit", () => {
     assert.equal(told[0]?.error?.code, "log_full");
     assert.equal(told[0]?.error?.effect, "none");
     assert.equal(told[1]?.entry?.sequence, 1);
-    assert.deepEqual([failures, stalls], [[], ["full", null]]);
+    assert.deepEqual([failures, stalls, fulls], [[], ["full", null], [true, false]]);
+  });
+
+  it("takes nothing but marks while the log is full, out of its reserve", async () => {
+    const { log, commit, told, fulls } = await openCommit();
+    const mark = (name: string): Section => ({ ...section(name, told), isMark: true });
+    log.outcomes.push({ kind: "notApplied", code: "log_full", reason: "full" });
+    commit.enqueue(section("a", told));
+    commit.enqueue(mark("first"));
+    await commit.drained();
+    commit.enqueue(section("b", told));
+    commit.enqueue(mark("claim"));
+    commit.enqueue(section("c", told));
+    await commit.drained();
+    const outcomes = told.map(({ name, entry, error }) => [name, entry?.sequence ?? error?.code]);
+    assert.deepEqual(outcomes, [
+      ...[
+        ["a", "log_full"],
+        ["first", "log_full"],
+      ],
+      ...[
+        ["b", "log_full"],
+        ["c", "log_full"],
+      ],
+      ["claim", 1],
+    ]);
+    assert.deepEqual([log.appends, log.reserved, fulls], [2, 1, [true]]);
+    commit.enqueue(section("d", told));
+    await commit.drained();
+    assert.deepEqual([told.at(-1)?.entry?.sequence, log.reserved, fulls], [2, 1, [true, false]]);
   });
 
   it("after an unknown outcome answers the entry unknown, the rest none, and appends no more", async () => {

@@ -16,6 +16,8 @@ export class MemoryNodeLog implements NodeLog {
   /** When set, appends wait until it is called. */
   hold: Promise<void> | null = null;
   appends = 0;
+  /** Appends that might use the reserve. */
+  reserved = 0;
   #own = 0;
 
   async create(incarnation: number): Promise<void> {
@@ -23,9 +25,14 @@ export class MemoryNodeLog implements NodeLog {
     this.logs.set(incarnation, []);
   }
 
-  async append(bytes: Uint8Array, expectedLast: number): Promise<AppendOutcome> {
+  async append(
+    bytes: Uint8Array,
+    expectedLast: number,
+    usesReserve: boolean = false,
+  ): Promise<AppendOutcome> {
     const entry = bytes.slice();
     this.appends++;
+    if (usesReserve) this.reserved++;
     if (this.hold !== null) await this.hold;
     else await Promise.resolve();
     const outcome = this.outcomes.shift() ?? { kind: "committed" };

@@ -204,6 +204,16 @@ describe("JetStreamNodeLog", () => {
     await requests.close();
   });
 
+  it("takes a claim into its reserve when it is full", async () => {
+    await open(20_000);
+    await log.create(5);
+    await fill(9, 2000);
+    const next = chain.next(3000);
+    assert.equal((await log.append(next, 9)).kind, "notApplied");
+    assert.deepEqual(await log.append(next, 9, true), { kind: "committed" });
+    await requests.close();
+  });
+
   it("seals a log that takes no more entries, so that its ranges find a new owner", async () => {
     await open(20_000);
     await log.create(5);

@@ -7,6 +7,7 @@ import {
   type LoadKind,
   loadsOf,
   loadsText,
+  settle,
   WITHOUT_CHECKPOINTS,
 } from "./cluster-cost.ts";
 import { cpuMsOfAll, startTarget, takeTurns } from "./compare.ts";
@@ -25,7 +26,7 @@ interface Filled {
   readonly domains: number;
   readonly target: Target;
   readonly loads: CountedLoads;
-  /** Of the tables, as the nodes tell, and of all server processes by the system, an domain. */
+  /** Of the tables, as the nodes tell, and of all server processes, as the system tells; a domain. */
   readonly tableBytes: number;
   readonly rssBytes: number;
 }
@@ -50,7 +51,7 @@ export const growthDomainsPart: BenchPart = {
           await addFilled(all, key, { name, domains });
         }
       }
-      for (const filled of all.values()) await settle(context, filled);
+      for (const { loads } of all.values()) await settle(context, loads);
       const costs = await takeTurns(context, [...all.keys()], (key) => {
         context.say(`  ${key}`);
         return costsOf(context, all.get(key) as Filled);
@@ -81,11 +82,6 @@ async function addFilled(
     await target.stop();
     throw error;
   }
-}
-
-async function settle(context: BenchContext, { loads }: Filled): Promise<void> {
-  if (context.settleMs === 0) return;
-  await loads.run({ ...loadsOf(context).single, durationMs: context.settleMs });
 }
 
 async function costsOf(context: BenchContext, filled: Filled): Promise<Costs> {

@@ -22,8 +22,8 @@ import type {
 const SLICE_BYTES_MAX = 256 * 1024;
 /** A slice ends after this long, so that no request waits longer for a checkpoint. */
 const SLICE_DURATION_MS_MAX = 2;
-/** Between checkpoints while the log is full. */
-const FULL_LOG_INTERVAL_MS = 1000;
+/** Until the next checkpoint when the log is full. */
+const HURRY_MS = 1000;
 
 /** One partition, as the checkpointer sees it. */
 export interface CheckpointSource {
@@ -79,7 +79,8 @@ export class Checkpointer {
   #turn: Promise<void> = Promise.resolve();
   #mustBeFull = false;
   #isStopped = false;
-  #isLogFull = false;
+  /** The timer runs for HURRY_MS at most. */
+  #isHurried = false;
   #coveredSequence = 0;
   lastCheckpointMs: number | null = null;
 
@@ -93,24 +94,25 @@ export class Checkpointer {
   }
 
   start(): void {
-    const { timers, intervalMs } = this.#options;
-    const delayMs = this.#isLogFull ? Math.min(FULL_LOG_INTERVAL_MS, intervalMs) : intervalMs;
-    this.#timer = timers.after(delayMs, () => {
+    this.#startAfter(this.#options.intervalMs);
+  }
+
+  #startAfter(delayMs: number): void {
+    this.#timer = this.#options.timers.after(delayMs, () => {
       this.#timer = null;
+      this.#isHurried = false;
       void this.run().finally(() => {
         if (!this.#isStopped) this.start();
       });
     });
   }
 
-  /** While the log is full a checkpoint, and the trim behind it, is all that makes room: they come faster. */
-  logFull(isFull: boolean): void {
-    if (this.#isLogFull === isFull) return;
-    this.#isLogFull = isFull;
-    // A checkpoint that is running starts the timer when it ends.
-    if (!isFull || this.#timer === null || this.#isStopped) return;
+  /** The log refused an entry since it is full: a checkpoint, and the trim behind it, is all that makes room. */
+  hurry(): void {
+    if (this.#isHurried || this.#timer === null || this.#isStopped) return;
+    this.#isHurried = true;
     this.#timer.cancel();
-    this.start();
+    this.#startAfter(Math.min(HURRY_MS, this.#options.intervalMs));
   }
 
   /** Resolves when none is under way. Nothing is written any more but by a `run` that is asked for after this. */

@@ -56,8 +56,8 @@ export interface GroupCommitObserver {
   clockLeapt?(aheadMs: number): void;
   /** The log is full, or leaves an outcome open: why; null: it takes entries again. Told on change only. */
   logStalled?(reason: string | null): void;
-  /** The log refuses entries since it is full; false: it takes them again. Told on change only. */
-  logFull?(isFull: boolean): void;
+  /** The log refused an entry since it is full. */
+  logFull?(): void;
 }
 
 export interface GroupCommitOptions {
@@ -234,21 +234,16 @@ export class GroupCommit {
     this.#options.observer.logStalled?.(reason);
   }
 
-  #tellFull(isFull: boolean): void {
-    if (this.#isFull === isFull) return;
-    this.#isFull = isFull;
-    this.#options.observer.logFull?.(isFull);
-  }
-
   #finish(append: FinishedAppend): void {
     const { outcome, sections, entry } = append;
     if (outcome.kind === "notApplied") {
       this.#tellStall(outcome.reason);
-      this.#tellFull(true);
+      this.#isFull = true;
+      this.#options.observer.logFull?.();
     }
     if (outcome.kind === "committed" && !append.usesReserve) {
       this.#tellStall(null);
-      this.#tellFull(false);
+      this.#isFull = false;
     }
     if (outcome.kind !== "committed") return this.#settleFailure(sections, outcome);
     this.#sequence = entry.sequence;

@@ -101,7 +101,7 @@ export async function assembleNode(
   );
   const recovery = await recoverStates(ports, settings, states);
   await ports.log.create(settings.incarnation);
-  const logFull = (isFull: boolean): void => checkpointer.logFull(isFull);
+  const logFull = (): void => checkpointer.hurry();
   const commit = createCommit(ports, settings, { ...hooks, logFull }, metrics, recovery);
   const host = new PartitionHost(settings.partitions, ports.timers);
   for (const state of states) {
@@ -144,7 +144,7 @@ async function recoverStates(
 function createCommit(
   ports: NodePorts,
   settings: NodeSettings,
-  hooks: NodeHooks & { readonly logFull: (isFull: boolean) => void },
+  hooks: NodeHooks & { readonly logFull: () => void },
   metrics: NodeMetrics,
   recovery: RecoveryReport,
 ): GroupCommit {

@@ -275,7 +275,7 @@ export class ClusterLife implements ClusterNode {
         logFailed: (reason) => this.#end(reason),
         clockLeapt: (aheadMs) => tellLeap(logger, aheadMs),
         logStalled: (reason) => tellStall(logger, reason),
-        logFull: (isFull) => this.checkpointer.logFull(isFull),
+        logFull: () => this.checkpointer.hurry(),
       },
     });
   }

@@ -296,18 +296,19 @@ describe("Checkpointer", () => {
     assert.equal(bench.calls.at(-1), "trim 2 4");
   });
 
-  it("comes every second while the log is full, and no sooner when it is not", async () => {
+  it("comes within a second when the log is full, and by its interval when it is not", async () => {
     const timers = new VirtualTimers();
     const bench = new Bench({}, timers);
     bench.checkpointer.start();
     await timers.advance(30_000);
     assert.equal(bench.manifests.length, 0);
-    bench.checkpointer.logFull(true);
-    await timers.advance(3_500);
+    for (let refused = 0; refused < 35; refused++) {
+      bench.checkpointer.hurry();
+      await timers.advance(100);
+    }
     assert.equal(bench.manifests.length, 3);
-    bench.checkpointer.logFull(false);
+    await timers.advance(59_000);
     // The one that was due by then.
-    await timers.advance(30_000);
     assert.equal(bench.manifests.length, 4);
   });
 

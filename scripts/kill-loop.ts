@@ -34,6 +34,8 @@ export interface Victim {
   dispose(): Promise<void>;
 }
 
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
 export interface KillLoopOptions {
   readonly cycles: number;
   readonly seed: number;
@@ -146,9 +148,13 @@ const LANES: readonly LanePlan[] = [
 /** Errors: the victim did not come back; the message carries its output. */
 export async function runKillLoop(options: KillLoopOptions): Promise<KillLoopReport> {
   const loop = new KillLoop(options);
+  // The victim has processes, perhaps a mounted disk: the first signal ends the run in order, a second one at once.
+  const endSoon = (): void => loop.endSoon();
+  for (const signal of SIGNALS) process.once(signal, endSoon);
   try {
     return await loop.run();
   } finally {
+    for (const signal of SIGNALS) process.off(signal, endSoon);
     loop.stop();
     await options.victim.dispose();
   }
@@ -216,6 +222,7 @@ class KillLoop {
   readonly #startsMs: number[] = [];
   readonly #errors: Record<string, number> = {};
   #cycles = 0;
+  #isEnding = false;
   #acked = 0;
   #maybe = 0;
 
@@ -232,7 +239,7 @@ class KillLoop {
     for (;;) {
       for (const lane of this.#lanes) lane.start(victim.url);
       const groupEnd = Math.min(cycles, this.#cycles + verifyEvery);
-      while (this.#cycles < groupEnd) {
+      while (this.#cycles < groupEnd && !this.#isEnding) {
         const range = KILL_AFTER_MAX_MS - KILL_AFTER_MIN_MS;
         await delay(KILL_AFTER_MIN_MS + this.#random.below(range + 1));
         await victim.end();
@@ -243,8 +250,13 @@ class KillLoop {
       const report = await this.#verify();
       onProgress?.(report);
       const isWrong = report.lost + report.doubled + report.wrongStatuses > 0;
-      if (this.#cycles >= cycles || isWrong) return report;
+      if (this.#cycles >= cycles || isWrong || this.#isEnding) return report;
     }
+  }
+
+  /** No further cycle: what was acknowledged so far is verified. */
+  endSoon(): void {
+    this.#isEnding = true;
   }
 
   /** Ends the load, also of a run that failed: it would wait for the victim's return. */

@@ -50,14 +50,20 @@ export class NodeConnection {
     if (this.isBroken && this.#openCount === 0) closeSocket(this.#socket);
   }
 
-  /** False when nothing of this connection is pending: then the caller writes the refusal. */
-  refuse(code: RefusalCode): boolean {
+  /**
+   * False when nothing of this connection is pending: then the caller writes the refusal. `hasClientEnded`: the
+   * client's side has closed within a request.
+   */
+  refuse(code: RefusalCode, hasClientEnded: boolean): boolean {
     const newest = this.#newest;
     this.isEnded = true;
     this.isBroken = true;
     if (newest === null || (this.#openCount === 0 && newest.isWhole)) return false;
+    // What is open before the broken request may be a stream, which has no end of its own: as when a client ends
+    // between two requests, the connection ends with it.
+    const isBehindOthers = newest.isWhole || this.#openCount > 1;
     // Answered while its body was still coming: there is no second answer to one request.
-    if (this.#openCount === 0) closeSocket(this.#socket);
+    if (this.#openCount === 0 || (hasClientEnded && isBehindOthers)) closeSocket(this.#socket);
     else if (!newest.isClosed && !newest.isWhole) newest.refuseUnread(code);
     else newest.closeAfterAnswer();
     return true;

@@ -70,7 +70,7 @@ class NodeHttpServer implements HttpServer {
       this.server.emit("request", message, response);
     });
     this.server.on("clientError", (error, socket) => this.onClientError(error, socket));
-    this.server.on("connect", (_message, socket) => this.refuse("bad_request", socket));
+    this.server.on("connect", (_message, socket) => this.refuse("bad_request", socket, false));
   }
 
   listen(host: string, port: number): Promise<number> {
@@ -134,11 +134,13 @@ class NodeHttpServer implements HttpServer {
       socket.destroy();
       return;
     }
-    this.refuse(CODE_BY_PARSER_ERROR[error.code ?? ""] ?? "bad_request", socket);
+    const refusal = CODE_BY_PARSER_ERROR[error.code ?? ""] ?? "bad_request";
+    this.refuse(refusal, socket, error.code === "HPE_INVALID_EOF_STATE");
   }
 
-  private refuse(code: RefusalCode, socket: Duplex): void {
-    if (this.connections.get(socket)?.refuse(code) !== true) refuseConnection(code, socket);
+  private refuse(code: RefusalCode, socket: Duplex, hasClientEnded: boolean): void {
+    const connection = this.connections.get(socket);
+    if (connection?.refuse(code, hasClientEnded) !== true) refuseConnection(code, socket);
   }
 
   private onRequest(exchange: NodeExchange, message: IncomingMessage): void {

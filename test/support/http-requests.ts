@@ -48,9 +48,12 @@ export async function ask(
   return responses[0] as RawResponse;
 }
 
-export async function waitFor(condition: () => boolean, timeoutMs: number = 3000): Promise<void> {
+export async function waitFor(
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs: number = 3000,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  while (!condition()) {
+  while (!(await condition())) {
     assert.ok(performance.now() < deadline, `${condition} within ${timeoutMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

@@ -20,7 +20,8 @@ import { createMix, type EventStream, type MixName } from "../src/cli/load/mixes
 import { LoadOracle } from "../src/cli/load/oracle.ts";
 import { SeededRandom } from "../src/cli/load/seeded-random.ts";
 import { verifyLoad, type WrongDomain } from "../src/cli/load/verification.ts";
-import { freePort, NodeProcess } from "../test/support/node-process.ts";
+import { NodeProcess } from "../test/support/node-process.ts";
+import { freePort } from "./free-port.ts";
 
 /** What is under load, dies and comes back on the same port with the same data. */
 export interface Victim {

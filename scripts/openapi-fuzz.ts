@@ -13,7 +13,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { freePort, NodeProcess } from "../test/support/node-process.ts";
+import { NodeProcess } from "../test/support/node-process.ts";
+import { freePort } from "./free-port.ts";
 
 const REQUIREMENT = "schemathesis==4.32.5";
 const CACHE = fileURLToPath(new URL("../.cache/schemathesis", import.meta.url));

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { DomainNames } from "../../src/cli/load/domain-names.ts";
 import { LoadHttp } from "../../src/cli/load/load-http.ts";
-import { freePort, NodeProcess } from "../../test/support/node-process.ts";
+import { NodeProcess } from "../../test/support/node-process.ts";
+import { freePort } from "../free-port.ts";
 import { CountedLoads, metricOf } from "./counted-loads.ts";
 import { cpuMsOf, rssMibOf } from "./targets.ts";
 

@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { freePort } from "../../test/support/node-process.ts";
+import { freePort } from "../free-port.ts";
 import { findMongod, findRedisServer } from "../servers.ts";
 import { endChild, startScript, type Target } from "./targets.ts";
 

@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
-import { freePort, NodeProcess } from "../../test/support/node-process.ts";
+import { NodeProcess } from "../../test/support/node-process.ts";
+import { freePort } from "../free-port.ts";
 
 /** What a load on a target came to; latencies in ms. */
 export type TargetOutcome = Pick<

@@ -16,7 +16,7 @@ import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
 import { isAllOpen, type OpenView } from "../../test/support/cluster-rig.ts";
 import { TestMongod } from "../../test/support/mongod.ts";
 import { TestNatsServer } from "../../test/support/nats-server.ts";
-import { freePort } from "../../test/support/node-process.ts";
+import { freePort } from "../free-port.ts";
 import { FaultyLink, type LinkFilter } from "./faulty-link.ts";
 import { NodeChild } from "./node-child.ts";
 

@@ -3,7 +3,7 @@
  * kept with the data: a replica set of MongoDB knows its members by address.
  */
 
-import { createServer } from "node:net";
+import { bindOnce, freePort } from "../free-port.ts";
 
 export interface NatsAddress {
   readonly host: string;
@@ -44,8 +44,8 @@ export async function chooseAddresses(wanted: AddressesWanted): Promise<Addresse
 /** `preferred` when it is free, else any. */
 export async function choosePort(preferred: number, taken: Set<number>): Promise<number> {
   const usable = preferred > 0 && preferred <= 65_535 && !taken.has(preferred);
-  let port = usable ? await bind(LOOPBACK, preferred) : null;
-  while (port === null || taken.has(port)) port = await bind(LOOPBACK, 0);
+  let port = usable ? await bindOnce(LOOPBACK, preferred) : null;
+  while (port === null || taken.has(port)) port = await freePort();
   taken.add(port);
   return port;
 }
@@ -65,17 +65,4 @@ async function chooseNats(
     addresses.push({ host: LOOPBACK, port, monitorPort, routePort });
   }
   return addresses;
-}
-
-/** The port that could be bound (0: any), or null. It is let go of again. */
-export function bind(host: string, port: number): Promise<number | null> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(null));
-    server.listen({ host, port, exclusive: true }, () => {
-      const address = server.address();
-      const bound = typeof address === "object" && address !== null ? address.port : null;
-      server.close(() => resolve(bound));
-    });
-  });
 }

@@ -6,8 +6,9 @@
 
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { bindOnce } from "../free-port.ts";
 import { findMongod, findNatsServer } from "../servers.ts";
-import { type Addresses, bind, chooseAddresses, choosePort, LOOPBACK } from "./addresses.ts";
+import { type Addresses, chooseAddresses, choosePort, LOOPBACK } from "./addresses.ts";
 import { type Child, Reaper } from "./child.ts";
 import type { ProxyServer } from "./configuration.ts";
 import { ControlServer, readState, writeState } from "./control.ts";
@@ -142,13 +143,13 @@ export class LocalCluster {
   /** What was chosen before, if its data is there. */
   async #chooseAddresses(): Promise<Addresses> {
     const { dataDir, nodes, port, replicas } = this.#options;
-    if (port !== 0 && (await bind(LOOPBACK, port)) === null) {
+    if (port !== 0 && (await bindOnce(LOOPBACK, port)) === null) {
       throw new Error(`Port ${port} is taken: choose another with --port`);
     }
     const fresh = await chooseAddresses({ nats: replicas, nodes, port });
     const known = readState(dataDir)?.addresses;
     if (known === undefined) return fresh;
-    if ((await bind(LOOPBACK, known.mongoPort)) === null) {
+    if ((await bindOnce(LOOPBACK, known.mongoPort)) === null) {
       throw new Error(`Port ${known.mongoPort} is taken: the MongoDB of ${dataDir} needs it`);
     }
     return { ...fresh, mongoPort: known.mongoPort };

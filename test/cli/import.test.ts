@@ -20,9 +20,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
+import { freePort } from "../../scripts/free-port.ts";
 import { CatchallClient, type DomainStatus } from "../../src/client/index.ts";
 import { type CliRun, cli } from "../support/cli-run.ts";
-import { freePort, NodeProcess } from "../support/node-process.ts";
+import { NodeProcess } from "../support/node-process.ts";
 import { type StubRequest, type StubServer, startStub } from "../support/stub-server.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));

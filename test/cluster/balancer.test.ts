@@ -58,7 +58,8 @@ async function withBalancer(
     port: 0,
     targets: targets.map(({ id, port }) => ({ id, host: "127.0.0.1", port })),
     checkIntervalMs: 20,
-    checkTimeoutMs: 200,
+    // Longer than any pause of a busy machine.
+    checkTimeoutMs: 3000,
     ...options,
   });
   try {
@@ -169,7 +170,7 @@ describe("TcpBalancer", () => {
       const onChange = (id: string, isReady: boolean, reason: string) => {
         changes.push(`${id} ${isReady} ${reason}`);
       };
-      const options = { checkTimeoutMs: 500, onChange };
+      const options = { checkTimeoutMs: 1000, onChange };
       await withBalancer(
         [a, b],
         async (balancer) => {

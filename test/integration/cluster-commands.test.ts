@@ -7,10 +7,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { freePort } from "../../scripts/free-port.ts";
 import { CatchallClient } from "../../src/client/index.ts";
 import { type CliRun, cli } from "../support/cli-run.ts";
 import { assertExact, ClusterRig } from "../support/cluster-rig.ts";
-import { freePort, NodeProcess } from "../support/node-process.ts";
+import { NodeProcess } from "../support/node-process.ts";
 import { startStub } from "../support/stub-server.ts";
 
 const IMPORTED = 2000;

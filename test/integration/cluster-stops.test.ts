@@ -6,11 +6,12 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { after, before, describe, it } from "node:test";
+import { freePort } from "../../scripts/free-port.ts";
 import { TABLE_KEY } from "../../src/control-plane/control-store.ts";
 import { NatsKvControlStore } from "../../src/control-plane/nats-kv-control-store.ts";
 import { assertExact, ClusterRig, LEASE_TTL_MS, pass, until } from "../support/cluster-rig.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
-import { catchallArguments, freePort } from "../support/node-process.ts";
+import { catchallArguments } from "../support/node-process.ts";
 import { StatusStream } from "../support/status-stream.ts";
 
 const SHUTDOWN_TIMEOUT_MS = 10_000;

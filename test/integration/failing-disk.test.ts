@@ -12,7 +12,8 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { catchallArguments, freePort, NodeProcess } from "../support/node-process.ts";
+import { freePort } from "../../scripts/free-port.ts";
+import { catchallArguments, NodeProcess } from "../support/node-process.ts";
 
 const HOOK = new URL("../support/failing-disk-hook.ts", import.meta.url).href;
 const SENDERS = 48;

@@ -6,9 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { FaultyLink } from "../../scripts/chaos/faulty-link.ts";
+import { freePort } from "../../scripts/free-port.ts";
 import { TestMongod } from "../support/mongod.ts";
 import { TestNatsServer } from "../support/nats-server.ts";
-import { freePort, NodeProcess } from "../support/node-process.ts";
+import { NodeProcess } from "../support/node-process.ts";
 
 /** Connections that break as soon as the node asks for its first stream. */
 const BREAKS = 3;

@@ -8,6 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
+import { freePort } from "../../scripts/free-port.ts";
 import { DomainNames } from "../../src/cli/load/domain-names.ts";
 import type { LoadEngine } from "../../src/cli/load/load-engine.ts";
 import { type LoadRunOptions, type LoadRunResult, runLoad } from "../../src/cli/load/load-run.ts";
@@ -16,7 +17,7 @@ import { partitionOf } from "../../src/model/partition-id.ts";
 import { freeze } from "./freeze.ts";
 import { TestMongod } from "./mongod.ts";
 import { TestNatsServer } from "./nats-server.ts";
-import { freePort, NodeProcess } from "./node-process.ts";
+import { NodeProcess } from "./node-process.ts";
 
 export const PARTITIONS = 64;
 export const LEASE_TTL_MS = 2000;

@@ -5,9 +5,10 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../scripts/free-port.ts";
 import { findNatsServer } from "../../scripts/servers.ts";
 import { sharedNatsEnvironment } from "../../scripts/shared-cores.ts";
 import type { NatsRequests } from "../../src/runtime/nats-requests.ts";
@@ -56,7 +57,7 @@ export class TestNatsServer {
   static async start(options: NatsServerOptions = {}): Promise<TestNatsServer> {
     const program = await findNatsServer();
     const root = await mkdtemp(join(options.parent ?? tmpdir(), "catchall-nats-"));
-    const [port = 0, monitorPort = 0] = await freePorts(2);
+    const [port, monitorPort] = [await freePort(), await freePort()];
     const jetStream =
       options.jetStream === false
         ? ""
@@ -150,7 +151,8 @@ export class TestNatsServer {
 
 /** Servers that replicate for one another. They take a few seconds to elect their leaders. */
 export async function startNatsCluster(size: number): Promise<readonly TestNatsServer[]> {
-  const routePorts = await freePorts(size);
+  const routePorts: number[] = [];
+  while (routePorts.length < size) routePorts.push(await freePort());
   const routes = routePorts.map((port) => `"nats-route://127.0.0.1:${port}"`).join(", ");
   const servers = await Promise.all(
     routePorts.map((port, i) => {
@@ -159,18 +161,6 @@ export async function startNatsCluster(size: number): Promise<readonly TestNatsS
     }),
   );
   return servers;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const address = server.address();
-    ports.push(typeof address === "object" && address !== null ? address.port : 0);
-  }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports;
 }
 
 function answers(port: number): Promise<boolean> {

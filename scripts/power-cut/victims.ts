@@ -83,6 +83,7 @@ export class PoweredNode extends PoweredVictim {
 
 export class PoweredCluster extends PoweredVictim {
   readonly url: string;
+  readonly lifeMsMax: number = 3000;
   readonly #rig: ClusterRig;
 
   private constructor(disk: CuttableDisk, rig: ClusterRig) {

@@ -27,8 +27,8 @@ import { freePort } from "./free-port.ts";
 export interface Victim {
   /** Comma-separated, known from the first start on. */
   readonly url: string;
-  /** The longest that it lives under load, ms; 800 if not given. What starts slowly lives longer, so that it counts as much. */
-  readonly lifeMsMax?: number;
+  /** The longest that it lives under load, ms. What starts slowly lives longer, so that it counts as much. */
+  readonly lifeMsMax: number;
   /** Resolves when it is ready. */
   start(): Promise<void>;
   /** Dies without a word. */
@@ -63,7 +63,7 @@ export interface KillLoopReport {
 }
 
 const LIFE_MS_MIN = 5;
-const LIFE_MS_MAX = 800;
+export const LIFE_MS_MAX = 800;
 /** Keys are repeated thousands of events later: on a slow machine that is longer than the default window. */
 const WINDOW_FLAGS = ["--idempotency-window", "24h"];
 export const KILL_LOOP_FLAGS: readonly string[] = [
@@ -167,6 +167,7 @@ export interface KilledNodeOptions {
   /** Default: `catchall serve`. */
   readonly command?: readonly string[];
   readonly flags?: readonly string[];
+  readonly lifeMsMax?: number;
 }
 
 /** One node on a file log, killed by its process id. */
@@ -174,6 +175,7 @@ export class KilledNode implements Victim {
   readonly url: string;
   readonly #port: number;
   readonly #dataDir: string;
+  readonly lifeMsMax: number;
   readonly #options: KilledNodeOptions;
   #node: NodeProcess | null = null;
 
@@ -182,6 +184,7 @@ export class KilledNode implements Victim {
     this.#port = port;
     this.#dataDir = dataDir;
     this.#options = options;
+    this.lifeMsMax = options.lifeMsMax ?? LIFE_MS_MAX;
   }
 
   /** Its data lie below `parent`. */
@@ -243,7 +246,7 @@ class KillLoop {
       for (const lane of this.#lanes) lane.start(victim.url);
       const groupEnd = Math.min(cycles, this.#cycles + verifyEvery);
       while (this.#cycles < groupEnd && !this.#isEnding) {
-        const range = (victim.lifeMsMax ?? LIFE_MS_MAX) - LIFE_MS_MIN;
+        const range = victim.lifeMsMax - LIFE_MS_MIN;
         await delay(LIFE_MS_MIN + this.#random.below(range + 1));
         await victim.end();
         await this.#start();

@@ -6,7 +6,13 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
 import { freeze } from "../../test/support/freeze.ts";
-import { KILL_LOOP_FLAGS, KilledNode, START_TIMEOUT_MS, type Victim } from "../kill-loop.ts";
+import {
+  KILL_LOOP_FLAGS,
+  KilledNode,
+  LIFE_MS_MAX,
+  START_TIMEOUT_MS,
+  type Victim,
+} from "../kill-loop.ts";
 import { CuttableDisk } from "./cuttable-disk.ts";
 
 const DISK_BYTES: number = 2 * 1024 ** 3;
@@ -16,6 +22,7 @@ const LEASE_TTL_MS = 2000;
 /** A victim on a disk: its end is the end of the disk's power, then of its processes. */
 abstract class PoweredVictim implements Victim {
   abstract readonly url: string;
+  abstract readonly lifeMsMax: number;
   protected readonly disk: CuttableDisk;
   #isOff = false;
 
@@ -50,6 +57,7 @@ abstract class PoweredVictim implements Victim {
 }
 
 export class PoweredNode extends PoweredVictim {
+  readonly lifeMsMax: number = LIFE_MS_MAX;
   readonly #node: KilledNode;
 
   private constructor(disk: CuttableDisk, node: KilledNode) {

@@ -11,10 +11,9 @@ const TOY = fileURLToPath(new URL("../support/toy-node-main.ts", import.meta.url
 
 async function killToy(defect: string | null): Promise<KillLoopReport> {
   const command = ["--import", "tsx", TOY];
-  const victim = await KilledNode.create({
-    command,
-    flags: defect === null ? [] : ["--defect", defect],
-  });
+  const flags = defect === null ? [] : ["--defect", defect];
+  // A key comes again thousands of events later, on a busy machine as well.
+  const victim = await KilledNode.create({ command, flags, lifeMsMax: 3000 });
   return await runKillLoop({ cycles: 3, seed: 7, verifyEvery: 3, victim });
 }
 

@@ -1,6 +1,6 @@
 /**
- * One record of 52 bytes for each domain, in chunks, so that growth never copies: the next entry of the page, two
- * counts, three times, the status, and the name (up to 23 bytes; longer ones are in the arena). The first chunk alone
+ * One record of 48 bytes for each domain, in chunks, so that growth never copies: the next entry of the page, two
+ * counts, three times, the status, and the name (up to 19 bytes; of longer ones 15, the rest is in the arena). The first chunk alone
  * begins small and doubles: most partitions of a small cluster hold few domains. Entries are dense
  * indexes from 0 and are never removed. The name lies in the record because a look-up pays for every cache miss:
  * with all names in an arena, updates at ten million domains were a third slower, for the same memory.
@@ -11,7 +11,7 @@ import { hash32 } from "../model/hash32.ts";
 import type { StatusCode } from "../model/status.ts";
 import { assert } from "../runtime/assert.ts";
 import { halfSipHash } from "./keyed-hash.ts";
-import { NameArena } from "./name-arena.ts";
+import { NAME_LENGTH_MAX, NameArena } from "./name-arena.ts";
 import {
   PAGE_ROW_NUMBERS,
   ROW_BOUNCED,
@@ -27,12 +27,13 @@ import {
 /** Times have 42 bits: up to the year 2109. */
 export const TIME_MS_MAX: number = 2 ** 42 - 1;
 
-const CHUNK_BITS = 14;
+/** The last chunk of a partition is half empty on average: 4,096 entries, so 0.6 bytes a domain at ten million. */
+const CHUNK_BITS = 12;
 const CHUNK_ENTRIES = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK_ENTRIES - 1;
 /** Of the first chunk at first; doubled when it is full, up to a whole chunk. */
 const FIRST_CHUNK_ENTRIES = 256;
-const RECORD_WORDS = 13;
+const RECORD_WORDS = 12;
 const RECORD_BYTES: number = RECORD_WORDS * Uint32Array.BYTES_PER_ELEMENT;
 
 // Words of a record.
@@ -43,12 +44,14 @@ const STATUS_SINCE = 4;
 /** High ten bits of first seen, last seen and status since, from the lowest; status in the top two. */
 const HIGH_BITS = 5;
 const NEXT = 6;
-/** A length byte, then the name; of a long name, its offset in the arena is in the word after. */
+/** A length byte, then the name; of a long name its first bytes, and in the last word where its rest is in the arena. */
 const NAME = 7;
-const NAME_OFFSET = 8;
+const REST_OFFSET: number = RECORD_WORDS - 1;
 
 const NAME_BYTE: number = NAME * Uint32Array.BYTES_PER_ELEMENT;
 const SHORT_NAME_LENGTH_MAX: number = RECORD_BYTES - NAME_BYTE - 1;
+/** How much of a long name is in the record. */
+const HEAD_LENGTH: number = SHORT_NAME_LENGTH_MAX - Uint32Array.BYTES_PER_ELEMENT;
 
 const HIGH_MASK = 0x3ff;
 const STATUS_SHIFT = 30;
@@ -62,7 +65,9 @@ export class EntryRecords {
   readonly #chunks: Uint32Array[] = [];
   /** The same chunks as bytes, for the names. */
   readonly #byteChunks: Uint8Array[] = [];
-  readonly #longNames: NameArena = new NameArena();
+  /** What of the long names is not in their records. */
+  readonly #rests: NameArena = new NameArena();
+  readonly #nameScratch: Uint8Array = new Uint8Array(NAME_LENGTH_MAX);
   /** entry * 2 + kind → count, for counts that do not fit a word. */
   readonly #largeCounts = new Map<number, number>();
   #count = 0;
@@ -75,19 +80,17 @@ export class EntryRecords {
 
   get bytes(): number {
     return (
-      this.#capacity * RECORD_BYTES +
-      this.#longNames.bytes +
-      this.#largeCounts.size * MAP_ENTRY_BYTES
+      this.#capacity * RECORD_BYTES + this.#rests.bytes + this.#largeCounts.size * MAP_ENTRY_BYTES
     );
   }
 
   /**
    * Appends a blank entry for a name of 1 to NAME_LENGTH_MAX bytes; `next` is as {@link next} gives it.
-   * Returns its index, or -1 when the arena of long names is full.
+   * Returns its index, or -1 when the arena is full.
    */
   append(bytes: Uint8Array, start: number, length: number, next: number): number {
-    const isShort = length <= SHORT_NAME_LENGTH_MAX;
-    const offset = isShort ? 0 : this.#longNames.add(bytes, start, length);
+    const head = headLengthOf(length);
+    const offset = head < length ? this.#rests.add(bytes, start + head, length - head) : 0;
     if (offset < 0) return -1;
     const entry = this.#appendBlank();
     const chunk = this.#chunkOf(entry);
@@ -96,11 +99,8 @@ export class EntryRecords {
     const byteChunk = this.#byteChunkOf(entry);
     const nameAt = nameByteOf(entry);
     byteChunk[nameAt] = length;
-    if (isShort) {
-      for (let i = 0; i < length; i++) byteChunk[nameAt + 1 + i] = bytes[start + i] as number;
-    } else {
-      chunk[at + NAME_OFFSET] = offset;
-    }
+    for (let i = 0; i < head; i++) byteChunk[nameAt + 1 + i] = bytes[start + i] as number;
+    if (head < length) chunk[at + REST_OFFSET] = offset;
     return entry;
   }
 
@@ -125,7 +125,7 @@ export class EntryRecords {
 
   /**
    * Appends the first `count` of `rows` (page-codec.ts) as one chain of {@link next}, whose head is the last of them.
-   * Their names are in `bytes`. False when the arena of long names is full; then only some are there.
+   * Their names are in `bytes`. False when the arena is full; then only some are there.
    */
   appendRows(bytes: Uint8Array, rows: Float64Array, count: number): boolean {
     let next = 0;
@@ -173,13 +173,12 @@ export class EntryRecords {
     const chunk = this.#byteChunkOf(entry);
     const at = nameByteOf(entry);
     if (chunk[at] !== length) return false;
-    if (length > SHORT_NAME_LENGTH_MAX) {
-      return this.#longNames.equals(this.#nameOffset(entry), bytes, start, length);
-    }
-    for (let i = 0; i < length; i++) {
+    const head = headLengthOf(length);
+    for (let i = 0; i < head; i++) {
       if (chunk[at + 1 + i] !== bytes[start + i]) return false;
     }
-    return true;
+    if (head === length) return true;
+    return this.#rests.equals(this.#restOffset(entry), bytes, start + head, length - head);
   }
 
   /** Copies the name to `into[at…]`; returns its length, bytes. */
@@ -187,10 +186,10 @@ export class EntryRecords {
     const chunk = this.#byteChunkOf(entry);
     const from = nameByteOf(entry);
     const length = chunk[from] as number;
-    if (length > SHORT_NAME_LENGTH_MAX) {
-      this.#longNames.copy(this.#nameOffset(entry), length, into, at);
-    } else {
-      for (let i = 0; i < length; i++) into[at + i] = chunk[from + 1 + i] as number;
+    const head = headLengthOf(length);
+    for (let i = 0; i < head; i++) into[at + i] = chunk[from + 1 + i] as number;
+    if (head < length) {
+      this.#rests.copy(this.#restOffset(entry), length - head, into, at + head);
     }
     return length;
   }
@@ -200,7 +199,7 @@ export class EntryRecords {
     const at = nameByteOf(entry);
     const length = chunk[at] as number;
     if (length > SHORT_NAME_LENGTH_MAX) {
-      return this.#longNames.hash32(this.#nameOffset(entry), length);
+      return hash32(this.#nameScratch, 0, this.copyName(entry, this.#nameScratch, 0));
     }
     return hash32(chunk, at + 1, at + 1 + length);
   }
@@ -210,13 +209,14 @@ export class EntryRecords {
     const at = nameByteOf(entry);
     const length = chunk[at] as number;
     if (length > SHORT_NAME_LENGTH_MAX) {
-      return this.#longNames.keyedHash(this.#nameOffset(entry), length, key0, key1);
+      this.copyName(entry, this.#nameScratch, 0);
+      return halfSipHash(this.#nameScratch, 0, length, key0, key1, 1, 3);
     }
     return halfSipHash(chunk, at + 1, length, key0, key1, 1, 3);
   }
 
-  #nameOffset(entry: number): number {
-    return this.#chunkOf(entry)[wordOf(entry) + NAME_OFFSET] as number;
+  #restOffset(entry: number): number {
+    return this.#chunkOf(entry)[wordOf(entry) + REST_OFFSET] as number;
   }
 
   /** The next entry of the same page plus one; 0 at the end. */
@@ -347,6 +347,10 @@ export class EntryRecords {
     if (entry >>> 0 >= this.#count) assert(false, "no such entry");
     return this.#byteChunks[entry >>> CHUNK_BITS] as Uint8Array;
   }
+}
+
+function headLengthOf(nameLength: number): number {
+  return nameLength <= SHORT_NAME_LENGTH_MAX ? nameLength : HEAD_LENGTH;
 }
 
 function wordOf(entry: number): number {

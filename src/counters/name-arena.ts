@@ -1,18 +1,16 @@
 /**
- * Names too long for a record, one after another in chunks of bytes; their lengths are in the records.
- * Invariant: a name never spans two chunks, so an offset and one chunk suffice to read it.
- * Never moves or frees a name: offsets are kept in the entries for ever.
+ * What of long names does not fit their records, one after another in chunks of bytes; the lengths are in the records.
+ * Invariant: nothing spans two chunks, so an offset and one chunk suffice to read it.
+ * Never moves or frees anything: offsets are kept in the entries for ever.
  */
-import { hash32 } from "../model/hash32.ts";
-import { halfSipHash } from "./keyed-hash.ts";
 
 /** Longest canonical domain, bytes. */
 export const NAME_LENGTH_MAX = 253;
 
-const CHUNK_BITS = 18;
+const CHUNK_BITS = 16;
 const CHUNK_SIZE_BYTES: number = 1 << CHUNK_BITS;
 const CHUNK_MASK: number = CHUNK_SIZE_BYTES - 1;
-/** Offsets are 32 bits: 4 GiB of long names. */
+/** Offsets are 32 bits: 4 GiB. */
 const CHUNK_COUNT_MAX: number = 2 ** 32 / CHUNK_SIZE_BYTES;
 
 export class NameArena {
@@ -25,7 +23,7 @@ export class NameArena {
     return this.#chunks.length * CHUNK_SIZE_BYTES;
   }
 
-  /** Copies a name; returns its offset, or -1 when the arena is full. */
+  /** Copies the end of a name; returns its offset, or -1 when the arena is full. */
   add(bytes: Uint8Array, start: number, length: number): number {
     if (this.#used + length > CHUNK_SIZE_BYTES) {
       if (this.#chunks.length === CHUNK_COUNT_MAX) return -1;
@@ -53,15 +51,6 @@ export class NameArena {
     const chunk = this.#chunkAt(offset);
     const from = offset & CHUNK_MASK;
     for (let i = 0; i < length; i++) into[at + i] = chunk[from + i] as number;
-  }
-
-  hash32(offset: number, length: number): number {
-    const from = offset & CHUNK_MASK;
-    return hash32(this.#chunkAt(offset), from, from + length);
-  }
-
-  keyedHash(offset: number, length: number, key0: number, key1: number): number {
-    return halfSipHash(this.#chunkAt(offset), offset & CHUNK_MASK, length, key0, key1, 1, 3);
   }
 
   #chunkAt(offset: number): Uint8Array {

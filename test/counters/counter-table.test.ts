@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { CounterTable } from "../../src/counters/counter-table.ts";
 import { TIME_MS_MAX } from "../../src/counters/entry-records.ts";
+import { NAME_LENGTH_MAX } from "../../src/counters/name-arena.ts";
 import type { EventKind } from "../../src/model/event.ts";
 import { hash32 } from "../../src/model/hash32.ts";
 import type { StatusCode } from "../../src/model/status.ts";
@@ -286,6 +287,26 @@ describe("CounterTable", () => {
       assert.equal(Buffer.from(into.subarray(5, 5 + length)).toString(), name);
       assert.equal(table.hashOf(entry) >>> 16, pageOf(name));
     }
+  });
+
+  it("keeps names of every length apart, whichever byte they differ in", () => {
+    const table = makeTable();
+    const names: string[] = [];
+    for (let length = 1; length <= NAME_LENGTH_MAX; length++) {
+      const name = "x".repeat(length);
+      names.push(name);
+      for (const at of [0, 14, 15, 18, 19, length - 1]) {
+        if (at < length) names.push(`${name.slice(0, at)}y${name.slice(at + 1)}`);
+      }
+    }
+    const known = [...new Set(names)];
+    const entries = known.map((name) => findOrInsert(table, name));
+    assert.equal(table.entryCount, known.length);
+    known.forEach((name, index) => {
+      const entry = entries[index] as number;
+      assert.equal(find(table, name), entry, name);
+      assert.equal(rowOf(table, entry).name, name);
+    });
   });
 
   it("rejects an entry index that it never gave", () => {

@@ -1,6 +1,7 @@
 /**
- * How many domains one node holds: memory of ten million, and the time to start again from their checkpoint.
- * Every domain gets exactly one event, in bulk; then a clean stop, then a start measured until `/readyz` is 200.
+ * How many domains one node holds: memory of ten million, a checkpoint of them all, and the time to start again from it.
+ * Every domain gets exactly one event, in bulk; then a checkpoint by the clock, a clean stop, and a start measured until
+ * `/readyz` is 200.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -21,6 +22,11 @@ export interface ManyDomainsResult {
   readonly rssAfterMib: number;
   /** The node's own figure for its counter tables, where its metrics tell. */
   readonly tableBytesPerDomain: number | null;
+  /** Longest time between two looks at the clock meant to be 10 ms apart, ms: while filling, while all was written. */
+  readonly gapMsFilling: number;
+  readonly gapMsCheckpoint: number;
+  /** Processor time of the checkpoint, all threads. */
+  readonly checkpointCpuSeconds: number;
   readonly stopSeconds: number;
   readonly startSeconds: number;
   /** Processor time of that start, all threads: does not depend on what else the machine does. */
@@ -32,6 +38,9 @@ export interface ManyDomainsResult {
 
 const SAMPLES = 10_000;
 const DEADLINE_MS = 120_000;
+/** The first checkpoint comes when all domains are there. */
+const CHECKPOINT_INTERVAL_MS = 120_000;
+const POLL_MS = 100;
 
 export async function measureManyDomains(
   domains: number,
@@ -39,13 +48,18 @@ export async function measureManyDomains(
 ): Promise<ManyDomainsResult> {
   const dataDir = await mkdtemp(join(tmpdir(), "catchall-many-domains-"));
   const flags = ["--log-level", "warn", "--shutdown-timeout", "120s"];
+  flags.push("--checkpoint-interval", `${CHECKPOINT_INTERVAL_MS}ms`);
   const options = { port: await freePort(), dataDir, flags, readyTimeoutMs: DEADLINE_MS };
   let node = await NodeProcess.start(options);
   try {
     const rssBeforeMib = rssMibOf(node.pid);
+    await takeGapMs(node.url);
     const outcome = await new CountedLoads(node.url, seed).fill(domains);
     const rssAfterMib = rssMibOf(node.pid);
+    const gapMsFilling = await takeGapMs(node.url);
     const tableBytes = await metricOf(node.url, "catchall_table_bytes");
+    const checkpointCpuSeconds = await checkpointCpuSecondsOf(node);
+    const gapMsCheckpoint = await takeGapMs(node.url);
     const stopFrom = performance.now();
     await node.stop();
     const startFrom = performance.now();
@@ -58,6 +72,9 @@ export async function measureManyDomains(
       rssBeforeMib,
       rssAfterMib,
       tableBytesPerDomain: tableBytes === null ? null : tableBytes / domains,
+      gapMsFilling,
+      gapMsCheckpoint,
+      checkpointCpuSeconds,
       stopSeconds: (startFrom - stopFrom) / 1000,
       startSeconds,
       startCpuSeconds,
@@ -68,6 +85,27 @@ export async function measureManyDomains(
     if (node.isRunning) await node.kill();
     await rm(dataDir, { recursive: true, force: true });
   }
+}
+
+/** The longest gap since it was last asked for; asking begins a new one. */
+async function takeGapMs(url: string): Promise<number> {
+  return ((await metricOf(url, "nodejs_eventloop_lag_max_seconds")) ?? 0) * 1000;
+}
+
+/** Of a node that does nothing else, from now until its next checkpoint has ended. Errors: none ends in time. */
+async function checkpointCpuSecondsOf(node: NodeProcess): Promise<number> {
+  const fromMs = performance.now();
+  const cpuBeforeMs = cpuMsOf(node.pid);
+  for (;;) {
+    const { nodes } = (await (await fetch(`${node.url}/cluster`)).json()) as {
+      readonly nodes: readonly { readonly checkpointAgeMs: number | null }[];
+    };
+    const sinceMs = performance.now() - fromMs;
+    if ((nodes[0]?.checkpointAgeMs ?? Infinity) < sinceMs) break;
+    if (sinceMs > 3 * CHECKPOINT_INTERVAL_MS) throw new Error("No checkpoint has ended");
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  return (cpuMsOf(node.pid) - cpuBeforeMs) / 1000;
 }
 
 async function wrongSamplesOf(url: string, names: DomainNames, domains: number): Promise<number> {

@@ -15,6 +15,7 @@ import { bulkPart } from "./bulk-part.ts";
 import { TARGET_NAMES } from "./compare.ts";
 import { connectionsPart } from "./connections-part.ts";
 import { disturbedPart } from "./disturbed-part.ts";
+import { failoverPart } from "./failover-part.ts";
 import { growthDomainsPart } from "./growth-domains-part.ts";
 import { growthNodesPart } from "./growth-nodes-part.ts";
 import { growthPartitionsPart } from "./growth-partitions-part.ts";
@@ -41,6 +42,7 @@ const PARTS: readonly BenchPart[] = [
   mixesPart,
   openLoopPart,
   disturbedPart,
+  failoverPart,
   memoryPart,
   growthDomainsPart,
   growthNodesPart,

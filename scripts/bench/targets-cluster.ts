@@ -6,7 +6,7 @@ import { ClusterRig } from "../../test/support/cluster-rig.ts";
 import type { Target } from "./targets.ts";
 
 const NODES = ["n1", "n2", "n3"] as const;
-const LEASE_TTL_MS = 5000;
+export const LEASE_TTL_MS = 5000;
 
 /** `flags` are those of each node. */
 export function startRig(

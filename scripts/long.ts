@@ -30,12 +30,15 @@ const SCRIPT = ["--import", "tsx"];
 const PARTS: readonly Part[] = [
   {
     name: "seeds",
-    times: 50_000,
+    times: 25_000,
     isBuilt: false,
-    command: (times, seed) => [
-      ...["--max-semi-space-size=64", ...SCRIPT, "scripts/simulate.ts", "--minutes", "1"],
-      ...["--seed", `${seed * 1_000_000}`, "--seeds", `${times}`],
-    ],
+    command: (times, seed) => simulation(times, seed * 1_000_000, []),
+  },
+  {
+    name: "hurried-seeds",
+    times: 25_000,
+    isBuilt: false,
+    command: (times, seed) => simulation(times, seed * 1_000_000 + 500_000, ["--hurry", "3"]),
   },
   {
     name: "kills",
@@ -70,6 +73,13 @@ const PARTS: readonly Part[] = [
     command: (times, seed) => ["scripts/chaos.ts", "--minutes", `${times}`, "--seed", `${seed}`],
   },
 ];
+
+function simulation(seeds: number, first: number, flags: readonly string[]): readonly string[] {
+  return [
+    ...["--max-semi-space-size=64", ...SCRIPT, "scripts/simulate.ts", "--minutes", "1", ...flags],
+    ...["--seed", `${first}`, "--seeds", `${seeds}`],
+  ];
+}
 
 function series(name: string, times: number): Part {
   const command: Part["command"] = (count, seed) => [

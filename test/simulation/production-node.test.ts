@@ -8,7 +8,7 @@ import { startClusterNode } from "../../src/server/assemble-cluster-node.ts";
 import { batchedDrain } from "../../src/simulation/batched-drain.ts";
 import {
   DEFAULT_PLAN_OPTIONS,
-  drawPlan,
+  hurriedOptions,
   type PlanOptions,
 } from "../../src/simulation/fault-plan.ts";
 import { type SimulationResult, simulate } from "../../src/simulation/simulator.ts";
@@ -25,12 +25,6 @@ const SHORTER = 3;
 function run(seed: number, plan: PlanOptions): Promise<SimulationResult> {
   const drain = batchedDrain(setImmediate);
   return simulate(seed, { start: startClusterNode, drain, keepsChanges: true, plan });
-}
-
-function shortPlan(seed: number): PlanOptions {
-  const { faultGapMs } = drawPlan(seed, DENSE);
-  const override = { faultGapMs: faultGapMs / SHORTER };
-  return { ...DENSE, faultsMs: DENSE.faultsMs / SHORTER, override };
 }
 
 function assertSound({ seed, failures }: SimulationResult, how: string): void {
@@ -57,7 +51,7 @@ describe("a simulated cluster of production nodes", () => {
     it(`breaks no promise in seeds ${first} to ${last}`, async (t) => {
       let [acknowledged, moves, faults, shaken] = [0, 0, 0, 0];
       for (let seed = first; seed <= last; seed++) {
-        const result = await run(seed, shortPlan(seed));
+        const result = await run(seed, hurriedOptions(seed, DENSE, SHORTER));
         assertSound(result, "20 s with faults three times as often");
         acknowledged += Number(result.statistics["acknowledged"]);
         moves += Number(result.statistics["ownerChanges"]);

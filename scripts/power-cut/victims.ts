@@ -133,7 +133,7 @@ export class PoweredCluster extends PoweredVictim {
     await this.#rig.mongod.restart();
     const timeout = { readyTimeoutMs: START_TIMEOUT_MS };
     await Promise.all(NODES.map((id) => this.#rig.startNode(id, timeout)));
-    await this.#rig.allOpen();
+    await this.#rig.allOpen(START_TIMEOUT_MS);
   }
 
   protected async killProcesses(): Promise<void> {

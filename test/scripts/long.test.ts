@@ -5,7 +5,7 @@ import { commandOf, partsOf } from "../../scripts/long.ts";
 
 describe("parts of the long run", () => {
   it("are all of them, or those that are named", () => {
-    assert.equal(partsOf(undefined).length, 10);
+    assert.equal(partsOf(undefined).length, 11);
     assert.deepEqual(
       partsOf("kills,seeds").map(({ name }) => name),
       ["seeds", "kills"],
@@ -17,6 +17,6 @@ describe("parts of the long run", () => {
     const [seeds] = partsOf("seeds");
     const numberIn = (scale: number): string | undefined =>
       seeds === undefined ? undefined : commandOf(seeds, scale, 2).at(-1);
-    assert.deepEqual([1, 0.1, 1e-9].map(numberIn), ["50000", "5000", "1"]);
+    assert.deepEqual([1, 0.1, 1e-9].map(numberIn), ["25000", "2500", "1"]);
   });
 });

@@ -30,13 +30,13 @@ const SCRIPT = ["--import", "tsx"];
 const PARTS: readonly Part[] = [
   {
     name: "seeds",
-    times: 25_000,
+    times: 10_000,
     isBuilt: false,
     command: (times, seed) => simulation(times, seed * 1_000_000, []),
   },
   {
     name: "hurried-seeds",
-    times: 25_000,
+    times: 40_000,
     isBuilt: false,
     command: (times, seed) => simulation(times, seed * 1_000_000 + 500_000, ["--hurry", "3"]),
   },

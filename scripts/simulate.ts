@@ -2,7 +2,7 @@
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
  * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--hurry H] [--families kill,pause] [--twice] [--progress] [--verbose]`.
  * Without `--minutes`: one minute of storms and nine of calm a seed; with it, M minutes of storms and C of calm (0).
- * `--hurry 3`: a third of the time, with faults three times as often. `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
+ * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
  */
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
@@ -100,6 +100,8 @@ async function main(): Promise<void> {
     },
   });
   const options = planOf(values);
+  const hurry = Number(values.hurry);
+  if (!(hurry >= 1)) throw new Error(`--hurry must be a number from 1 on, not "${values.hurry}"`);
   const first = Number(values.seed);
   const count = Number(values.seeds);
   // Stacks cost more than the simulation; a verbose run has them.
@@ -112,7 +114,7 @@ async function main(): Promise<void> {
   let failed = 0;
   let virtualMs = 0;
   for (let seed = first; seed < first + count; seed++) {
-    const plan = hurriedOptions(seed, options, Number(values.hurry));
+    const plan = hurriedOptions(seed, options, hurry);
     const once = await run(seed, plan, values.verbose);
     virtualMs += once.result.statistics["virtualMs"] ?? 0;
     const second = values.twice ? await run(seed, plan, values.verbose) : once;
@@ -125,6 +127,7 @@ async function main(): Promise<void> {
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);
   const cpuSeconds = (user + system) / 1e6;
+  if (failed > 0) process.stdout.write(`options of all: ${process.argv.slice(2).join(" ")}\n`);
   process.stdout.write(
     `${count} seeds, ${failed} failed; ${(virtualMs / 60_000 / count).toFixed(1)} virtual minutes ` +
       `a seed; ${seconds.toFixed(1)} s, ${((1000 * cpuSeconds) / count).toFixed(0)} ms of ` +

@@ -79,11 +79,16 @@ async function giveBack(rig: ClusterRig): Promise<void> {
   await move(rig, "/cluster/rebalance", {});
 }
 
-/** Resolves when nothing is in a log that is not in a checkpoint. */
+/** Resolves when nothing is in the log of a living node that is not in a checkpoint. */
 async function checkpointed(rig: ClusterRig): Promise<void> {
   await until("everything is in a checkpoint", CHECKPOINT_LIMIT_MS, async () => {
     const { nodes } = await rig.cluster(ASKED);
-    return nodes.every(({ walLagEvents }) => walLagEvents === 0) ? true : null;
+    const alive = nodes.filter(({ state }) => state === "alive");
+    // A node that does not answer in time has no age.
+    const isWritten = alive.every(
+      ({ walLagEvents, checkpointAgeMs }) => walLagEvents === 0 && checkpointAgeMs !== null,
+    );
+    return isWritten ? true : null;
   });
 }
 
@@ -98,12 +103,11 @@ function tableOf(results: ReadonlyMap<number, readonly Failover[]>): Table {
     title: "Failover of a quarter of the domains",
     text:
       `Four nodes, one of them killed. From \`kill -9\` until every partition has counted an event that was sent to ` +
-      `another node: ${LEASE_TTL_MS / 1000} s of it are the lease of the dead node. Everything was in a checkpoint.`,
-    columns: ["domains in all", "s", "after the lease s", "CPU s of the others"],
+      `another node; up to ${LEASE_TTL_MS / 1000} s of it are the lease of the dead node. Everything was in a checkpoint.`,
+    columns: ["domains in all", "s", "CPU s of the others"],
     rows: all.map(([domains, failovers]) => [
       whole(domains),
       withRange(secondsOf(failovers), decimal),
-      decimal(median(secondsOf(failovers)) - LEASE_TTL_MS / 1000),
       withRange(
         failovers.map(({ cpuSeconds }) => cpuSeconds),
         decimal,

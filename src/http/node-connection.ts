@@ -1,7 +1,8 @@
 /**
  * What is open on one connection of node:http, for the moment its parser refuses the bytes that follow.
- * Invariant: a request that came whole gets its own answer and nothing in its place; a refusal with effect none goes
- * only to one that did not, and after the answers before it. Nothing that follows refused bytes is handled.
+ * Invariant: a request that came whole gets its own answer and nothing in its place, or none when its client has ended;
+ * a refusal with effect none goes only to one that did not, and after the answers before it. Nothing that follows
+ * refused bytes is handled.
  */
 
 import type { Duplex } from "node:stream";

@@ -90,6 +90,11 @@ export class NodeExchange implements HttpRequest, HttpReply, DeadlineEntry, Conn
   }
 
   refuseUnread(code: RefusalCode): void {
+    // A stream has begun its answer and has no end of its own.
+    if (this.stream !== null) {
+      this.response.destroy();
+      return;
+    }
     const listener = this.bodyErrorListener;
     this.bodyErrorListener = null;
     this.refuse(code);

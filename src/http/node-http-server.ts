@@ -70,7 +70,12 @@ class NodeHttpServer implements HttpServer {
       this.server.emit("request", message, response);
     });
     this.server.on("clientError", (error, socket) => this.onClientError(error, socket));
-    this.server.on("connect", (_message, socket) => this.refuse("bad_request", socket, false));
+    this.server.on("connect", (_message, socket) => {
+      // Nobody reads such a connection any more, and its end would not be seen: what is open before could be a stream.
+      socket.resume();
+      socket.once("end", () => closeSocket(socket));
+      this.refuse("bad_request", socket, false);
+    });
   }
 
   listen(host: string, port: number): Promise<number> {

@@ -92,11 +92,16 @@ export const WEATHER_PLAN_OPTIONS: PlanOptions = {
   healMs: 120_000,
 };
 
-/** As many faults of a seed in a part of the time: so many times as often, so many times shorter. */
+/** As many faults and changes of a seed in a part of the time: so many times as often, so many times shorter. */
 export function hurriedOptions(seed: number, options: PlanOptions, times: number): PlanOptions {
-  const { faultGapMs } = drawPlan(seed, options);
-  const override = { ...options.override, faultGapMs: faultGapMs / times };
-  return { ...options, faultsMs: options.faultsMs / times, override };
+  const { faultGapMs, changeGapMs } = drawPlan(seed, options);
+  const hurried = { faultGapMs: faultGapMs / times, changeGapMs: changeGapMs / times };
+  return {
+    ...options,
+    faultsMs: options.faultsMs / times,
+    calmMs: (options.calmMs ?? 0) / times,
+    override: { ...options.override, ...hurried },
+  };
 }
 
 export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIONS): FaultPlan {

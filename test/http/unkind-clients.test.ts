@@ -15,14 +15,17 @@ const BODY_DEADLINE_MS = 700;
 const PENDING_MAX = 40;
 const LINE = '{"domain":"bulk.example","type":"bounced"}\n';
 
-const WATCH = `GET /domains/a.example/watch HTTP/1.1\r\n${HOST}\r\n`;
-/** Begun behind a stream, and not finished. */
+const WATCH_HEAD = `GET /domains/a.example/watch HTTP/1.1\r\n${HOST}`;
+const WATCH = `${WATCH_HEAD}\r\n`;
+/** Requests that a client leaves in the middle: those behind a stream, and a stream whose own body is missing. */
 const BEGUN = [
-  "",
-  "GET /dom",
-  `GET /healthz HTTP/1.1\r\n${HOST}\r\nGET`,
-  `${WATCH}PUT /ev`,
-  `POST /events HTTP/1.1\r\n${HOST}Content-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{`,
+  WATCH,
+  `${WATCH}GET /dom`,
+  `${WATCH}GET /healthz HTTP/1.1\r\n${HOST}\r\nGET`,
+  `${WATCH}${WATCH}PUT /ev`,
+  `${WATCH}POST /events HTTP/1.1\r\n${HOST}Content-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{`,
+  `${WATCH}CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`,
+  `${WATCH_HEAD}Content-Length: 9\r\n\r\nab`,
 ];
 
 interface Rig {
@@ -145,7 +148,7 @@ for (const kind of ["uws", "node"] as const) {
       withRig(kind, async ({ port, metrics }) => {
         for (const begun of BEGUN) {
           const connection = await RawConnection.open(port);
-          connection.send(WATCH + begun);
+          connection.send(begun);
           // uWebSockets.js closes when whole requests follow one that is not answered.
           const hasStream = (): boolean => connection.bytes.includes("text/event-stream");
           await waitFor(() => connection.isClosed || hasStream());

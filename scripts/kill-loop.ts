@@ -63,7 +63,7 @@ export interface KillLoopReport {
 }
 
 const LIFE_MS_MIN = 5;
-export const LIFE_MS_MAX = 800;
+const LIFE_MS_MAX = 800;
 /** Keys are repeated thousands of events later: on a slow machine that is longer than the default window. */
 const WINDOW_FLAGS = ["--idempotency-window", "24h"];
 export const KILL_LOOP_FLAGS: readonly string[] = [

@@ -2,7 +2,8 @@
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
  * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--hurry H] [--families kill,pause] [--twice] [--progress] [--verbose]`.
  * Without `--minutes`: one minute of storms and nine of calm a seed; with it, M minutes of storms and C of calm (0).
- * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the traces; `--verbose` prints plan, notes and the last steps.
+ * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the
+ * traces; `--verbose` prints plan, notes and the last steps.
  */
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";

@@ -3,11 +3,11 @@
  * number of domains has a cluster of its own; between two rounds the dead node comes back and gets its quarter again.
  */
 import { type ClusterRig, until } from "../../test/support/cluster-rig.ts";
+import { cpuMsOfAll } from "./compare.ts";
 import { CountedLoads, scaled } from "./counted-loads.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import { move } from "./moves.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
-import { cpuMsOf, type Target } from "./targets.ts";
 import { LEASE_TTL_MS, startRig, targetOf } from "./targets-cluster.ts";
 
 const DOMAIN_COUNTS = [100_000, 1_000_000, 10_000_000] as const;
@@ -41,7 +41,7 @@ export const failoverPart: BenchPart = {
 async function measure(context: BenchContext, domains: number): Promise<readonly Failover[]> {
   const rig = await startRig(FLAGS, NODES);
   try {
-    const loads = new CountedLoads(NODES.map((id) => rig.url(id)).join(","), SEED);
+    const loads = new CountedLoads(targetOf(rig).url, SEED);
     context.say(`  filling a cluster with ${whole(domains)} domains`);
     await loads.fill(domains);
     const failovers: Failover[] = [];
@@ -64,10 +64,10 @@ async function measure(context: BenchContext, domains: number): Promise<readonly
 async function failoverOf(rig: ClusterRig, salt: string): Promise<Failover> {
   const domains = rig.domainsByPartition(salt);
   await rig.kill(VICTIM);
-  const target = targetOf(rig);
-  const cpuBeforeMs = cpuOf(target);
+  const { pids } = targetOf(rig);
+  const cpuBeforeMs = cpuMsOfAll(pids);
   const tookMs = await rig.answersAgain(ASKED, domains, FAILOVER_LIMIT_MS);
-  return { seconds: tookMs / 1000, cpuSeconds: (cpuOf(target) - cpuBeforeMs) / 1000 };
+  return { seconds: tookMs / 1000, cpuSeconds: (cpuMsOfAll(pids) - cpuBeforeMs) / 1000 };
 }
 
 async function giveBack(rig: ClusterRig): Promise<void> {
@@ -90,10 +90,6 @@ async function checkpointed(rig: ClusterRig): Promise<void> {
     );
     return isWritten ? true : null;
   });
-}
-
-function cpuOf({ pids }: Target): number {
-  return pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
 }
 
 function tableOf(results: ReadonlyMap<number, readonly Failover[]>): Table {

@@ -6,13 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
 import { freeze } from "../../test/support/freeze.ts";
-import {
-  KILL_LOOP_FLAGS,
-  KilledNode,
-  LIFE_MS_MAX,
-  START_TIMEOUT_MS,
-  type Victim,
-} from "../kill-loop.ts";
+import { KILL_LOOP_FLAGS, KilledNode, START_TIMEOUT_MS, type Victim } from "../kill-loop.ts";
 import { CuttableDisk } from "./cuttable-disk.ts";
 
 const DISK_BYTES: number = 2 * 1024 ** 3;
@@ -57,7 +51,6 @@ abstract class PoweredVictim implements Victim {
 }
 
 export class PoweredNode extends PoweredVictim {
-  readonly lifeMsMax: number = LIFE_MS_MAX;
   readonly #node: KilledNode;
 
   private constructor(disk: CuttableDisk, node: KilledNode) {
@@ -74,6 +67,10 @@ export class PoweredNode extends PoweredVictim {
 
   get url(): string {
     return this.#node.url;
+  }
+
+  get lifeMsMax(): number {
+    return this.#node.lifeMsMax;
   }
 
   protected pids(): readonly number[] {

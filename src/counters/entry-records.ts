@@ -1,7 +1,7 @@
 /**
  * One record of 48 bytes for each domain, in chunks, so that growth never copies: the next entry of the page, two
- * counts, three times, the status, and the name (up to 19 bytes; of longer ones 15, the rest is in the arena). The first chunk alone
- * begins small and doubles: most partitions of a small cluster hold few domains. Entries are dense
+ * counts, three times, the status, and the name (up to 19 bytes; of longer ones 15, the rest is in the arena). The
+ * first chunk alone begins small and doubles: most partitions of a small cluster hold few domains. Entries are dense
  * indexes from 0 and are never removed. The name lies in the record because a look-up pays for every cache miss:
  * with all names in an arena, updates at ten million domains were a third slower, for the same memory.
  * Invariant: a count below 2^32 - 1 is in its word; from there on the word is all ones and the count is in a map.

@@ -38,7 +38,8 @@ export interface HttpReply {
   /** Starts a streamed answer (NDJSON, server-sent events). */
   openStream(status: number, headers: HttpHeaders): HttpStream;
   /**
-   * Collects the body, at most `maxBytes`; must be called before the handler returns. `onBody` gets bytes of its own.
+   * Collects the body, at most `maxBytes`; must be called before the handler returns. What `onBody` gets may be read until
+   * the reply is closed, by whatever: its memory is then used for other bodies.
    * Over the limit, at abort or at the body deadline `onError` gets "too_large" | "aborted" | "timeout" once.
    */
   readBody(

@@ -9,6 +9,7 @@ import type { HttpRequest as UwsRequest, HttpResponse as UwsResponse } from "uWe
 import { STATUS_CODES } from "node:http";
 import { ERROR_CODES } from "../model/errors.ts";
 import { assert, InvariantViolation } from "../runtime/assert.ts";
+import { type BodyMemory, ReceivedBody } from "./body-memory.ts";
 import type { DeadlineEntry, DeadlineList } from "./deadline-list.ts";
 import type { HttpHeaders, HttpReply, HttpRequest, HttpStream } from "./http-server.ts";
 import { areHeadersSafe, SECURITY_HEADERS, withSecurityHeaders } from "./security-headers.ts";
@@ -21,6 +22,7 @@ export interface UwsServerState {
   isStopping: boolean;
   readonly replyDeadlines: DeadlineList;
   readonly bodyDeadlines: DeadlineList;
+  readonly bodyMemory: BodyMemory;
   readonly onError: (error: unknown) => void;
 }
 
@@ -69,6 +71,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
   private isParsing: boolean = true;
   private mustClose: boolean;
   private stream: UwsStream | null = null;
+  private body: ReceivedBody | null = null;
   private abortListener: (() => void) | null = null;
   private bodyErrorListener: ((reason: BodyErrorReason) => void) | null = null;
 
@@ -148,6 +151,8 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
       if (status === 204 || status === 304) endEmpty(this.response, isClosing);
       else if (this.method === "HEAD") this.endHead(body, isClosing);
       else this.response.end(body ?? "", isClosing);
+      // Not before: what is sent may be what was received.
+      this.body?.release();
     };
     if (isClosing && this.isParsing) this.deferClosing(() => this.response.cork(answer));
     else this.response.cork(answer);
@@ -179,18 +184,19 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     onBody: (body: Uint8Array) => void,
     onError: (reason: BodyErrorReason) => void,
   ): void {
-    const chunks: Uint8Array[] = [];
-    this.receiveBody(maxBytes, chunks, () => onBody(joined(chunks)), onError);
+    const { bodyMemory } = this.server;
+    const body = new ReceivedBody(bodyMemory, Math.min(Math.max(this.framing, 0), maxBytes));
+    this.receiveBody(maxBytes, body, () => onBody(body.bytes), onError);
   }
 
   skipBody(maxBytes: number, onEnd: () => void, onError: (reason: BodyErrorReason) => void): void {
     this.receiveBody(maxBytes, null, onEnd, onError);
   }
 
-  /** `chunks` null: the content is dropped. */
+  /** `body` null: the content is dropped. */
   private receiveBody(
     maxBytes: number,
-    chunks: Uint8Array[] | null,
+    body: ReceivedBody | null,
     onEnd: () => void,
     onError: (reason: BodyErrorReason) => void,
   ): void {
@@ -209,18 +215,19 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.leaveDeadline();
     this.server.bodyDeadlines.add(this);
     this.bodyErrorListener = onError;
+    this.body = body;
     let receivedBytes = 0;
     this.response.onData((chunk, isLast) => {
       if (this.bodyErrorListener === null) return;
       this.isParsing = true;
       receivedBytes += chunk.byteLength;
       if (receivedBytes > maxBytes) {
-        if (chunks !== null) chunks.length = 0;
+        body?.release();
         const isHopeless = receivedBytes > maxBytes + DRAIN_BYTES_MAX;
         if (isHopeless || isLast) this.failBody("too_large", isHopeless);
       } else {
         // The library takes the memory back when this returns.
-        if (chunk.byteLength > 0) chunks?.push(new Uint8Array(chunk.slice(0)));
+        if (chunk.byteLength > 0) body?.add(new Uint8Array(chunk));
         if (isLast) this.finishBody(onEnd);
       }
       this.isParsing = false;
@@ -242,6 +249,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     this.isGone = true;
     if (this.isClosed) return;
     this.finish();
+    this.body?.release();
     this.stream?.close();
     const bodyErrorListener = this.bodyErrorListener;
     const abortListener = this.abortListener;
@@ -289,6 +297,7 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     isCorkedReplayed = isReplayed;
     isCorkedClosing = isClosing;
     this.response.cork(writeNoContent);
+    this.body?.release();
   }
 
   private sendProblem(): void {
@@ -344,11 +353,6 @@ export class UwsExchange implements HttpRequest, HttpReply, DeadlineEntry {
     if (this.request === null) throw new InvariantViolation("request read after its handler");
     return this.request;
   }
-}
-
-function joined(chunks: readonly Uint8Array[]): Uint8Array {
-  const only = chunks[0];
-  return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
 }
 
 function writeNoContent(): void {

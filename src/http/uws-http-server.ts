@@ -11,6 +11,7 @@ import type {
   HttpResponse as UwsResponse,
   us_listen_socket,
 } from "uWebSockets.js";
+import { BodyMemory } from "./body-memory.ts";
 import { DeadlineList } from "./deadline-list.ts";
 import type {
   HttpHandler,
@@ -68,6 +69,7 @@ class UwsHttpServer implements HttpServer {
       isStopping: false,
       replyDeadlines: new DeadlineList(Math.ceil(options.requestDeadlineMs / TICK_MS)),
       bodyDeadlines: new DeadlineList(Math.ceil(options.bodyDeadlineMs / TICK_MS)),
+      bodyMemory: new BodyMemory(),
       onError: options.onError,
     };
     const { tls } = options;

@@ -288,6 +288,15 @@ function describeBodies(fixture: () => HttpServerFixture): void {
       [413],
     );
   });
+  it("leaves a body as it is until its answer, whatever arrives meanwhile", async () => {
+    const slow = "slow body ".repeat(100);
+    const answer = ask(fixture(), post("/events", slow));
+    for (let i = 0; i < 20; i++) {
+      const { body } = await ask(fixture(), post("/events", String(i).padEnd(slow.length, "x")));
+      assert.equal(body.toString(), String(i).padEnd(slow.length, "x"));
+    }
+    assert.equal((await answer).body.toString(), slow);
+  });
   it("answers Expect: 100-continue", async () => {
     const connection = await RawConnection.open(fixture().port);
     connection.send(

@@ -12,6 +12,10 @@ export const DEADLINE_MS = 400;
 export const BODY_DEADLINE_MS = 600;
 export const URL_BYTES_MAX = 512;
 
+/** A body that begins with this byte is echoed later. */
+const SLOW_BYTE = 0x73;
+const SLOW_MS = 50;
+
 export type OpenHttpServer = (options: HttpServerOptions) => Promise<HttpServer>;
 
 export class HttpServerFixture {
@@ -116,7 +120,10 @@ function eventRoutes(get: GetFixture): HttpRoute[] {
           BODY_BYTES_MAX,
           (body) => {
             fixture.handledCount += 1;
-            reply.send(200, [["Content-Type", "application/octet-stream"]], body);
+            const echo = () =>
+              reply.send(200, [["Content-Type", "application/octet-stream"]], body);
+            if (body[0] === SLOW_BYTE) setTimeout(echo, SLOW_MS);
+            else echo();
           },
           (reason) => {
             fixture.bodyErrors.push(reason);

@@ -42,6 +42,7 @@ export class EventLineReader implements EventReader, EventFields {
   readonly #end: number;
   readonly #domain: DomainParser;
   #at = 0;
+  /** Where a name stands that is not parsed yet; 0 when it is. */
   #domainStart = 0;
   #domainEnd = 0;
 
@@ -64,7 +65,8 @@ export class EventLineReader implements EventReader, EventFields {
       this.#parseLine(at);
     } else {
       this.#at = after;
-      this.error = this.#domain.parseBytes(this.#bytes, this.#domainStart, this.#domainEnd);
+      const start = this.#domainStart;
+      if (start > 0) this.error = this.#domain.parseBytes(this.#bytes, start, this.#domainEnd);
     }
     return true;
   }
@@ -133,15 +135,24 @@ export class EventLineReader implements EventReader, EventFields {
     if (bytes[at] !== QUOTE) return GIVE_UP;
     const start = at + 1;
     if (key === KEY_TYPE) return this.#scanType(start);
+    if (key === KEY_DOMAIN) return this.#scanDomain(start);
     const end = endOfPlainString(bytes, start, this.#end);
     if (end === GIVE_UP) return GIVE_UP;
-    if (key === KEY_DOMAIN) {
-      this.#domainStart = start;
-      this.#domainEnd = end;
-    } else {
-      if (!isPlainEventId(bytes, start, end)) return GIVE_UP;
-      this.eventId = this.#bytes.toString("latin1", start, end);
+    if (!isPlainEventId(bytes, start, end)) return GIVE_UP;
+    this.eventId = this.#bytes.toString("latin1", start, end);
+    return end + 1;
+  }
+
+  #scanDomain(start: number): number {
+    const quote = this.#domain.takeQuoted(this.#bytes, start, this.#end);
+    if (quote >= 0) {
+      this.#domainStart = 0;
+      return quote + 1;
     }
+    const end = endOfPlainString(this.#bytes, start, this.#end);
+    if (end === GIVE_UP) return GIVE_UP;
+    this.#domainStart = start;
+    this.#domainEnd = end;
     return end + 1;
   }
 
@@ -259,15 +270,32 @@ function isCountKey(b: Uint8Array, i: number): boolean {
   );
 }
 
-const DELIVERED_BYTES = new TextEncoder().encode('delivered"');
-const BOUNCED_BYTES = new TextEncoder().encode('bounced"');
-
-function isDelivered(bytes: Uint8Array, start: number): boolean {
-  for (let i = 0; i < 10; i++) if (bytes[start + i] !== DELIVERED_BYTES[i]) return false;
-  return true;
+/** `delivered"` */
+function isDelivered(b: Uint8Array, i: number): boolean {
+  return (
+    b[i] === 0x64 &&
+    b[i + 1] === 0x65 &&
+    b[i + 2] === 0x6c &&
+    b[i + 3] === 0x69 &&
+    b[i + 4] === 0x76 &&
+    b[i + 5] === 0x65 &&
+    b[i + 6] === 0x72 &&
+    b[i + 7] === 0x65 &&
+    b[i + 8] === 0x64 &&
+    b[i + 9] === QUOTE
+  );
 }
 
-function isBounced(bytes: Uint8Array, start: number): boolean {
-  for (let i = 0; i < 8; i++) if (bytes[start + i] !== BOUNCED_BYTES[i]) return false;
-  return true;
+/** `bounced"` */
+function isBounced(b: Uint8Array, i: number): boolean {
+  return (
+    b[i] === 0x62 &&
+    b[i + 1] === 0x6f &&
+    b[i + 2] === 0x75 &&
+    b[i + 3] === 0x6e &&
+    b[i + 4] === 0x63 &&
+    b[i + 5] === 0x65 &&
+    b[i + 6] === 0x64 &&
+    b[i + 7] === QUOTE
+  );
 }

@@ -26,13 +26,18 @@ export class OpenBatch implements ForwardBatch {
   openedSweep = 0;
   readonly records: RecordWriter = new RecordWriter();
   readonly #owner: BatchOwner;
-  // Filled up to `eventCount` and kept at their length: an array that is cut to 0 gives its memory away and grows anew.
+  // All filled up to a count and kept at their length: an array that is cut to 0 gives its memory away and grows anew.
+  /** Who waits, one for a run of events: all lines of a body have one reply. */
   #replies: (EventReply | null)[] = [];
+  /** The place after the last event of each run. */
+  #runEnds: number[] = [];
+  #runs = 0;
+  /** By event. */
   #indexes: number[] = [];
   #count = 0;
   /** The replies were answered before the outcome was known. */
   #isExpired = false;
-  /** Places in #replies of the keyed events, in order. */
+  /** Places of the keyed events, in order. */
   #keyed: number[] = [];
 
   constructor(producer: number, owner: BatchOwner) {
@@ -47,8 +52,11 @@ export class OpenBatch implements ForwardBatch {
   await(reply: EventReply, index: number, isKeyed: boolean): void {
     const place = this.#count++;
     if (isKeyed) this.#keyed.push(place);
-    this.#replies[place] = reply;
     this.#indexes[place] = index;
+    if (this.#runs === 0 || this.#replies[this.#runs - 1] !== reply) {
+      this.#replies[this.#runs++] = reply;
+    }
+    this.#runEnds[this.#runs - 1] = this.#count;
   }
 
   committed(keys: Uint8Array | null): void {
@@ -67,22 +75,27 @@ export class OpenBatch implements ForwardBatch {
   }
 
   #tellCommitted(keys: Uint8Array | null): void {
-    const replies = this.#replies;
     let keyed = 0;
-    for (let i = 0; i < this.#count; i++) {
-      let outcome: EventOutcome = COMMITTED;
-      if (keys !== null && this.#keyed[keyed] === i) {
-        outcome = outcomeOfKey(keys[keyed++] as number);
-        if (outcome instanceof CatchallError) this.#owner.rejected(outcome.code, 1);
+    for (let run = 0, i = 0; run < this.#runs; run++) {
+      const reply = this.#replies[run] as EventReply;
+      for (const end = this.#runEnds[run] as number; i < end; i++) {
+        let outcome: EventOutcome = COMMITTED;
+        if (keys !== null && this.#keyed[keyed] === i) {
+          outcome = outcomeOfKey(keys[keyed++] as number);
+          if (outcome instanceof CatchallError) this.#owner.rejected(outcome.code, 1);
+        }
+        reply.settled(this.#indexes[i] as number, outcome);
       }
-      (replies[i] as EventReply).settled(this.#indexes[i] as number, outcome);
     }
   }
 
   #tellFailed(error: CatchallError): void {
     this.#owner.rejected(error.code, this.#count);
-    for (let i = 0; i < this.#count; i++) {
-      (this.#replies[i] as EventReply).settled(this.#indexes[i] as number, error);
+    for (let run = 0, i = 0; run < this.#runs; run++) {
+      const reply = this.#replies[run] as EventReply;
+      for (const end = this.#runEnds[run] as number; i < end; i++) {
+        reply.settled(this.#indexes[i] as number, error);
+      }
     }
   }
 
@@ -90,9 +103,12 @@ export class OpenBatch implements ForwardBatch {
     this.records.clear();
     if (this.#count > KEPT_REPLIES_MAX) {
       this.#replies = [];
+      this.#runEnds = [];
       this.#indexes = [];
+    } else {
+      this.#replies.fill(null, 0, this.#runs);
     }
-    this.#replies.fill(null);
+    this.#runs = 0;
     this.#count = 0;
     this.#isExpired = false;
     if (this.#keyed.length > 0) this.#keyed = [];

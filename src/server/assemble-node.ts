@@ -119,6 +119,8 @@ export async function assembleNode(
     // A node that is alone holds its directory, not a lease.
     leaseRemainingMs: () => Number.POSITIVE_INFINITY,
     epoch: () => settings.incarnation,
+    // Of files: no option makes them anything else.
+    isLogSynced: true,
     partitionStates: () => new Map([["open", host.actors.length]]),
   });
   return { router, host, commit, checkpointer, recovery };

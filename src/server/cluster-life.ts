@@ -416,7 +416,7 @@ export class ClusterLife implements ClusterNode {
   }
 
   #registerMetrics(): void {
-    const { ports, keeper, joined } = this.#options;
+    const { ports, keeper, joined, settings } = this.#options;
     this.#metrics.register({
       host: this.#host,
       checkpointer: this.checkpointer,
@@ -425,6 +425,7 @@ export class ClusterLife implements ClusterNode {
       clock: ports.clock,
       leaseRemainingMs: () => joined.lease.remainingMs(),
       epoch: () => keeper.current()?.revision ?? 0,
+      isLogSynced: settings.log.synced,
       partitionStates: () => this.#supervisor.countsByState(),
     });
   }

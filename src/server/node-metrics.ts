@@ -114,6 +114,8 @@ export class NodeMetrics {
     readonly clock: Clock;
     readonly leaseRemainingMs: () => number;
     readonly epoch: () => number;
+    /** Found at the start of the process. */
+    readonly isLogSynced: boolean;
     /** How many partitions are in each state here. */
     readonly partitionStates: () => ReadonlyMap<string, number>;
   }): void {
@@ -138,6 +140,9 @@ export class NodeMetrics {
     gauge("dedupe_window_entries", "Idempotency keys remembered", () => keyBudget.used);
     gauge("wal_lag_events", "Log entries that no checkpoint covers", () => {
       return checkpointer.lagEntries;
+    });
+    gauge("wal_synced", "1 when the log is known to be synced before each answer, else 0", () => {
+      return parts.isLogSynced ? 1 : 0;
     });
     gauge("clock_ahead_seconds", "How far the wall clock is beyond what entries may carry", () => {
       return commit.clockAheadMs() / 1000;

@@ -1,8 +1,9 @@
 /**
  * Kills a real node with SIGKILL again and again under load, and proves that it forgets nothing and doubles nothing.
  * Goal: the promise "204 means counted exactly once, whatever crashes next". Method: four kinds of load with an exact
- * oracle run on while the node dies at random instants and returns on the same port and data; after each group of
- * cycles every domain is read back. Usage: `kill-loop.ts --cycles 1000 [--seed S] [--verify-every K]`.
+ * oracle run on while the node dies at random instants and returns on the same port and data, about every fourth time
+ * while it still recovers; after each group of cycles every domain is read back.
+ * Usage: `kill-loop.ts --cycles 1000 [--seed S] [--verify-every K]`.
  * What dies, and how, is a `Victim`: power-cut.ts has others.
  */
 import { mkdtemp, rm } from "node:fs/promises";
@@ -29,9 +30,9 @@ export interface Victim {
   readonly url: string;
   /** The longest that it lives under load, ms. What starts slowly lives longer, so that it counts as much. */
   readonly lifeMsMax: number;
-  /** Resolves when it is ready. */
+  /** Resolves when it is ready. Errors: it did not become ready, perhaps because it was ended meanwhile. */
   start(): Promise<void>;
-  /** Dies without a word. */
+  /** Dies without a word, ready or still starting. */
   end(): Promise<void>;
   /** Gives back what it took, running or not. */
   dispose(): Promise<void>;
@@ -48,7 +49,10 @@ export interface KillLoopOptions {
 }
 
 export interface KillLoopReport {
+  /** Ends. */
   readonly cycles: number;
+  /** Those of them that came before the victim was ready again. */
+  readonly startEnds: number;
   readonly acked: number;
   readonly maybe: number;
   readonly lost: number;
@@ -62,6 +66,8 @@ export interface KillLoopReport {
   readonly firstWrong: readonly WrongDomain[];
 }
 
+/** One in so many starts is ended before it is through. */
+const START_ENDED_ONE_IN = 4;
 const LIFE_MS_MIN = 5;
 const LIFE_MS_MAX = 800;
 /** Keys are repeated thousands of events later: on a slow machine that is longer than the default window. */
@@ -202,13 +208,13 @@ export class KilledNode implements Victim {
 
   async start(): Promise<void> {
     const { command, flags } = this.#options;
-    this.#node = await NodeProcess.start({
+    this.#node = NodeProcess.spawn({
       port: this.#port,
       dataDir: this.#dataDir,
       flags: flags ?? KILL_LOOP_FLAGS,
-      readyTimeoutMs: START_TIMEOUT_MS,
       ...(command === undefined ? {} : { command }),
     });
+    await this.#node.ready(START_TIMEOUT_MS);
   }
 
   async end(): Promise<void> {
@@ -228,6 +234,7 @@ class KillLoop {
   readonly #startsMs: number[] = [];
   readonly #errors: Record<string, number> = {};
   #cycles = 0;
+  #startEnds = 0;
   #isEnding = false;
   #acked = 0;
   #maybe = 0;
@@ -249,8 +256,12 @@ class KillLoop {
         const range = victim.lifeMsMax - LIFE_MS_MIN;
         await delay(LIFE_MS_MIN + this.#random.below(range + 1));
         await victim.end();
-        await this.#start();
         this.#cycles++;
+        while (this.#cycles < groupEnd && this.#random.below(START_ENDED_ONE_IN) === 0) {
+          await this.#startAndEnd();
+          this.#cycles++;
+        }
+        await this.#start();
       }
       for (const lane of this.#lanes) this.#add(await lane.stop());
       const report = await this.#verify();
@@ -276,6 +287,22 @@ class KillLoop {
     this.#startsMs.push(performance.now() - startMs);
   }
 
+  /** Ends a start at a random instant of it, or right after it. */
+  async #startAndEnd(): Promise<void> {
+    const { victim } = this.#options;
+    const lifeMs = this.#random.below(Math.ceil(this.#startMsMedian()) + 1);
+    const starting = victim.start();
+    // A start that fails by itself fails the run.
+    const isReady = await Promise.race([starting.then(() => true), delay(lifeMs, false)]);
+    if (!isReady) this.#startEnds++;
+    await Promise.all([victim.end(), starting.catch(() => undefined)]);
+  }
+
+  #startMsMedian(): number {
+    const starts = [...this.#startsMs].sort((a, b) => a - b);
+    return starts[starts.length >> 1] ?? 0;
+  }
+
   #add(outcome: LoadOutcome): void {
     this.#acked += outcome.ackedTotal;
     this.#maybe += outcome.maybe;
@@ -299,9 +326,9 @@ class KillLoop {
       exactDomains += report.exactDomains;
       firstWrong.push(...report.firstWrong);
     }
-    const starts = [...this.#startsMs].sort((a, b) => a - b);
     return {
       cycles: this.#cycles,
+      startEnds: this.#startEnds,
       acked: this.#acked,
       maybe: this.#maybe,
       lost,
@@ -309,8 +336,8 @@ class KillLoop {
       wrongStatuses,
       domains,
       exactDomains,
-      startMsMax: starts.at(-1) ?? 0,
-      startMsMedian: starts[starts.length >> 1] ?? 0,
+      startMsMax: Math.max(...this.#startsMs),
+      startMsMedian: this.#startMsMedian(),
       errors: this.#errors,
       firstWrong,
     };
@@ -321,8 +348,8 @@ class KillLoop {
 export function textOf(report: KillLoopReport): string {
   const share = ((100 * report.exactDomains) / Math.max(1, report.domains)).toFixed(2);
   return (
-    `${report.cycles} cycles: ${report.acked} acknowledged, ${report.lost} lost, ` +
-    `${report.doubled} doubled, ${report.wrongStatuses} wrong statuses, ${report.maybe} unknown; ` +
+    `${report.cycles} cycles, ${report.startEnds} ended a start: ${report.acked} acknowledged, ` +
+    `${report.lost} lost, ${report.doubled} doubled, ${report.wrongStatuses} wrong statuses, ${report.maybe} unknown; ` +
     `${report.domains} domains, ${share} % exact; ` +
     `start median ${report.startMsMedian.toFixed(0)} ms, max ${report.startMsMax.toFixed(0)} ms`
   );

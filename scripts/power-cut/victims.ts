@@ -4,7 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ClusterRig } from "../../test/support/cluster-rig.ts";
+import { ClusterRig, until } from "../../test/support/cluster-rig.ts";
 import { freeze } from "../../test/support/freeze.ts";
 import { KILL_LOOP_FLAGS, KilledNode, START_TIMEOUT_MS, type Victim } from "../kill-loop.ts";
 import { CuttableDisk } from "./cuttable-disk.ts";
@@ -13,7 +13,7 @@ const DISK_BYTES: number = 2 * 1024 ** 3;
 const NODES = ["n1", "n2"] as const;
 const LEASE_TTL_MS = 2000;
 
-/** A victim on a disk: its end is the end of the disk's power, then of its processes. */
+/** A victim on a disk: its end, also during its start, is the end of the disk's power, then of its processes. */
 abstract class PoweredVictim implements Victim {
   abstract readonly url: string;
   abstract readonly lifeMsMax: number;
@@ -90,6 +90,9 @@ export class PoweredCluster extends PoweredVictim {
   readonly url: string;
   readonly lifeMsMax: number = 3000;
   readonly #rig: ClusterRig;
+  #starting: Promise<void> = Promise.resolve();
+  /** Since the start that is under way, or was the last. */
+  #isCut = false;
 
   private constructor(disk: CuttableDisk, rig: ClusterRig) {
     super(disk);
@@ -120,21 +123,38 @@ export class PoweredCluster extends PoweredVictim {
   }
 
   protected pids(): readonly number[] {
-    const { nats, mongod, running } = this.#rig;
-    return [...running.map((id) => this.#rig.node(id).pid), nats.pid, mongod.pid];
+    return this.#rig.pids;
   }
 
   protected async startProcesses(): Promise<void> {
     if (this.#rig.running.length > 0) return;
-    await this.#rig.nats.restart();
-    await this.#rig.mongod.restart();
-    const timeout = { readyTimeoutMs: START_TIMEOUT_MS };
-    await Promise.all(NODES.map((id) => this.#rig.startNode(id, timeout)));
-    await this.#rig.allOpen(START_TIMEOUT_MS);
+    this.#isCut = false;
+    this.#starting = this.#startAll();
+    await this.#starting;
   }
 
   protected async killProcesses(): Promise<void> {
-    const { nats, mongod, running } = this.#rig;
-    await Promise.all([nats.kill(), mongod.kill(), ...running.map((id) => this.#rig.kill(id))]);
+    this.#isCut = true;
+    await this.#rig.killAll();
+    // A start that was under way has noticed, and goes no further.
+    await this.#starting.catch(() => undefined);
+  }
+
+  async #startAll(): Promise<void> {
+    const { nats, mongod } = this.#rig;
+    const timeout = { readyTimeoutMs: START_TIMEOUT_MS };
+    const steps: readonly (() => Promise<unknown>)[] = [
+      () => nats.restart(),
+      () => mongod.restart(),
+      () => Promise.all(NODES.map((id) => this.#rig.startNode(id, timeout))),
+      () =>
+        until("every partition is open", START_TIMEOUT_MS, async () =>
+          this.#isCut ? "cut" : await this.#rig.ifAllOpen(),
+        ),
+    ];
+    for (const step of steps) {
+      await step();
+      if (this.#isCut) throw new Error("The power was cut during the start");
+    }
   }
 }

@@ -38,6 +38,7 @@ describe("kill loop", () => {
     assert.deepEqual(report.firstWrong, []);
     assert.deepEqual([report.lost, report.doubled, report.wrongStatuses], [0, 0, 0]);
     assert.equal(report.cycles, 50);
+    assert.equal(report.startEnds > 0, true, `${report.startEnds} ended a start`);
     // How much is acknowledged between two kills depends on the machine; the shares are printed, not judged.
     assert.ok(report.acked > 1000, `${report.acked} acknowledged`);
     assert.ok(report.exactDomains > report.domains / 2);

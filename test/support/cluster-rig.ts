@@ -88,10 +88,12 @@ export class ClusterRig {
   readonly #options: ClusterRigOptions;
   readonly #ports: Map<string, number> = new Map();
   readonly #nodes: Map<string, NodeProcess> = new Map();
+  /** Not ready yet. */
+  readonly #starting: Set<NodeProcess> = new Set();
   readonly #expected: number;
   /** Ends what this process has started when it is ended itself. */
   readonly #onExit = (): void => {
-    for (const { pid } of this.#nodes.values()) sendSignal(pid, "SIGKILL");
+    for (const { pid } of this.#processes) sendSignal(pid, "SIGKILL");
   };
 
   private constructor(
@@ -131,10 +133,9 @@ export class ClusterRig {
   async startNode(id: string, options: StartOptions = {}): Promise<NodeProcess> {
     const port = this.#ports.get(id) ?? (await freePort());
     this.#ports.set(id, port);
-    const node = await NodeProcess.start({
+    const node = NodeProcess.spawn({
       port,
       dataDir: join(this.#folder, id),
-      readyTimeoutMs: options.readyTimeoutMs ?? READY_TIMEOUT_MS,
       flags: [
         ...[
           "--node-id",
@@ -154,7 +155,13 @@ export class ClusterRig {
         ...(options.flags ?? []),
       ],
     });
-    this.#nodes.set(id, node);
+    this.#starting.add(node);
+    try {
+      await node.ready(options.readyTimeoutMs ?? READY_TIMEOUT_MS);
+      this.#nodes.set(id, node);
+    } finally {
+      this.#starting.delete(node);
+    }
     return node;
   }
 
@@ -180,6 +187,22 @@ export class ClusterRig {
     return [...this.#nodes.keys()].filter((id) => this.#nodes.get(id)?.isRunning === true);
   }
 
+  /** Of every server and node, also of those that only begin to start. */
+  get pids(): readonly number[] {
+    const servers = [this.nats.pid, this.mongod.pid].filter((pid) => pid !== 0);
+    return [...this.#processes.map(({ pid }) => pid), ...servers];
+  }
+
+  get #processes(): readonly NodeProcess[] {
+    return [...this.#nodes.values(), ...this.#starting].filter(({ isRunning }) => isRunning);
+  }
+
+  /** kill -9 of every server and node, also of those that only begin to start. */
+  async killAll(): Promise<void> {
+    const nodes = this.#processes.map((node) => node.kill());
+    await Promise.all([this.nats.kill(), this.mongod.kill(), ...nodes]);
+  }
+
   async kill(id: string): Promise<void> {
     await this.node(id).kill();
   }
@@ -199,7 +222,7 @@ export class ClusterRig {
 
   async dispose(): Promise<void> {
     process.removeListener("exit", this.#onExit);
-    for (const node of this.#nodes.values()) if (node.isRunning) await node.kill();
+    for (const node of this.#processes) await node.kill();
     await Promise.all([this.nats.dispose(), this.mongod.dispose()]);
     await rm(this.#folder, { recursive: true, force: true });
   }
@@ -239,12 +262,15 @@ export class ClusterRig {
 
   /** Resolves when every partition is open at a living node, to what `/cluster` says then. */
   async allOpen(limitMs: number = 20_000): Promise<ClusterAnswer> {
-    return await until(`every partition is open`, limitMs, async () => {
-      const answer = await this.cluster();
-      const running = new Set(this.running);
-      const isAlive = answer.owners.every(({ node }) => running.has(node));
-      return isAlive && isAllOpen(answer) ? answer : null;
-    });
+    return await until(`every partition is open`, limitMs, () => this.ifAllOpen());
+  }
+
+  /** What `/cluster` says when every partition is open at a living node, else null. */
+  async ifAllOpen(): Promise<ClusterAnswer | null> {
+    const answer = await this.cluster();
+    const running = new Set(this.running);
+    const isAlive = answer.owners.every(({ node }) => running.has(node));
+    return isAlive && isAllOpen(answer) ? answer : null;
   }
 
   /** Resolves when the moves of a rebalance or drain have ended, to what `id` says of them then. */

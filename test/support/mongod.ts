@@ -74,7 +74,8 @@ export class TestMongod {
     const deadline = Date.now() + START_LIMIT_MS;
     for (;;) {
       if (await this.#takesWrites()) return;
-      if (started.exitCode !== null || Date.now() > deadline) {
+      const isGone = started.exitCode !== null || started.signalCode !== null;
+      if (isGone || Date.now() > deadline) {
         throw new Error(`mongod did not start: ${log}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 20));

@@ -108,7 +108,8 @@ export class TestNatsServer {
     });
     const deadline = Date.now() + START_LIMIT_MS;
     while (!log.includes("Server is ready") || !(await answers(this.port))) {
-      if (started.exitCode !== null || Date.now() > deadline) {
+      const isGone = started.exitCode !== null || started.signalCode !== null;
+      if (isGone || Date.now() > deadline) {
         throw new Error(`nats-server did not start: ${log}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 10));

@@ -56,16 +56,26 @@ export class NodeProcess {
 
   /** Resolves when `/readyz` answers 200. Errors: the process ended, or was not ready in time; with its output. */
   static async start(options: NodeProcessOptions): Promise<NodeProcess> {
-    const node = new NodeProcess(options);
-    const giveUpMs = performance.now() + (options.readyTimeoutMs ?? READY_TIMEOUT_MS);
-    while (!(await node.#isReady())) {
-      if (!node.isRunning || performance.now() > giveUpMs) {
-        await node.kill();
-        throw new Error(`Node did not become ready:\n${node.#output}`);
+    const node = NodeProcess.spawn(options);
+    await node.ready(options.readyTimeoutMs);
+    return node;
+  }
+
+  /** It has only begun to start: `ready` waits for it, `kill` hits its start. */
+  static spawn(options: NodeProcessOptions): NodeProcess {
+    return new NodeProcess(options);
+  }
+
+  /** Resolves when `/readyz` answers 200. Errors: it ended, or was killed, or was not ready in time; it is gone then. */
+  async ready(timeoutMs: number = READY_TIMEOUT_MS): Promise<void> {
+    const giveUpMs = performance.now() + timeoutMs;
+    while (!(await this.#isReady())) {
+      if (!this.isRunning || performance.now() > giveUpMs) {
+        await this.kill();
+        throw new Error(`Node did not become ready:\n${this.#output}`);
       }
       await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
     }
-    return node;
   }
 
   get pid(): number {

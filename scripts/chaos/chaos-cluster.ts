@@ -5,7 +5,6 @@
  * `dispose` leaves nothing behind, except the folder when asked to.
  */
 
-import { readFileSync } from "node:fs";
 import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +18,7 @@ import { TestNatsServer } from "../../test/support/nats-server.ts";
 import { freePort } from "../free-port.ts";
 import { FaultyLink, type LinkFilter } from "./faulty-link.ts";
 import { NodeChild } from "./node-child.ts";
+import type { NodeEnd } from "./node-end.ts";
 
 const CLUSTER_NAME = "chaos";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,8 +38,8 @@ export interface ChaosClusterOptions {
     readonly nats?: () => LinkFilter;
     readonly http?: () => LinkFilter;
   };
-  /** A node ended by itself; `lastLine` of what it printed. It is started again. */
-  readonly onExit?: (node: string, how: string, lastLine: string) => void;
+  /** A node ended by itself. It is started again. */
+  readonly onExit?: (node: string, end: NodeEnd) => void;
 }
 
 export interface ChaosNode {
@@ -110,15 +110,15 @@ export class ChaosCluster {
       ...["--mongo-url", `mongodb://127.0.0.1:${node.mongo.port}/?directConnection=true`],
       ...["--cluster-name", CLUSTER_NAME],
       ...["--lease-ttl", `${leaseTtlMs}ms`, "--expect-nodes", String(nodes.length)],
-      ...["--checkpoint-interval", "1s", "--log-level", "info", ...flags],
+      // Debug: a node that gives up then says why, see node-end.ts. There is little else on that level.
+      ...["--checkpoint-interval", "1s", "--log-level", "debug", ...flags],
     ];
     const logFile = join(this.folder, `${node.id}.log`);
     node.child = new NodeChild({
       ...{ args, cwd: this.folder, logFile },
       onExit: (child, how) => {
         if (child.isEnding || this.#isDisposed) return;
-        const printed = readFileSync(logFile, "utf8").trimEnd();
-        this.#options.onExit?.(node.id, how, printed.slice(printed.lastIndexOf("\n") + 1));
+        this.#options.onExit?.(node.id, { how, output: child.output });
         setTimeout(() => this.startNode(node), RESTART_AFTER_EXIT_MS);
       },
     });

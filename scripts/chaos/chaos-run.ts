@@ -21,6 +21,7 @@ import { runSeries, type SeriesOptions, seriesFigure } from "./fault-series.ts";
 import { type EventType, History, type Read } from "./history.ts";
 import { ChaosClient } from "./http-client.ts";
 import { checkAudit, LogAudit } from "./log-audit.ts";
+import { lastLinesOf, type NodeEnd, reasonOfGivingUp } from "./node-end.ts";
 import { Workload } from "./workload.ts";
 
 export interface ChaosOptions {
@@ -81,8 +82,7 @@ const HEAL_LIMIT_MS = 180_000;
 /** Of random numbers: not those of a plan, nor of a workload. */
 const SERIES_STREAM = 1_000_000;
 const EXCERPT_LINES_MAX = 60;
-const EXIT_LINE_CHARS = 120;
-const GAVE_UP = "code 1";
+const EXIT_CHARS_MAX = 160;
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const run = new ChaosRun(options);
@@ -182,18 +182,20 @@ class ChaosRun {
         nats: () => new PublishAckFilter((stream) => losses.isPublishAckLost(node, stream)),
         http: () => new HttpAnswerFilter(() => losses.isHttpAnswerLost(node)),
       }),
-      onExit: (node, how, lastLine) => this.#ended(node, how, lastLine),
+      onExit: (node, end) => this.#ended(node, end),
     });
   }
 
   /** A node may give up in order, with a sentence, and be started again; it may not crash. */
-  #ended(node: string, how: string, lastLine: string): void {
-    const name = `${how}: ${lastLine.slice(0, EXIT_LINE_CHARS)}`;
+  #ended(node: string, end: NodeEnd): void {
+    const reason = reasonOfGivingUp(end);
+    const name = `${end.how}: ${reason ?? "without saying why"}`.slice(0, EXIT_CHARS_MAX);
     this.#exits.set(name, (this.#exits.get(name) ?? 0) + 1);
-    this.#line(`  ${node} ended by itself, ${name}`);
-    if (how === GAVE_UP) return;
     const text = `${node} ended by itself, ${name}`;
-    this.#violations.push({ rule: "process", domain: "", text, excerpt: [] });
+    this.#line(`  ${text}`);
+    if (reason !== null) return;
+    const excerpt = lastLinesOf(end.output);
+    this.#violations.push({ rule: "process", domain: "", text, excerpt });
   }
 
   async #round(

@@ -6,6 +6,7 @@
 import type { ChaosCluster, ChaosNode } from "./chaos-cluster.ts";
 import { type Fault, type FaultKind, textOfFault } from "./fault-plan.ts";
 import type { FaultyLink } from "./faulty-link.ts";
+import { hasCrashed, lastLinesOf } from "./node-end.ts";
 
 export interface FaultDriverOptions {
   readonly cluster: ChaosCluster;
@@ -187,6 +188,10 @@ export class FaultDriver {
     if (isOrderly) this.figures.orderlyStops++;
     // SIGTERM itself ends a node that has only begun to start.
     else this.#options.onEvent(`stop of ${node.id} ended it with ${child?.how}`);
+    if (child !== null && hasCrashed(child.output)) {
+      const lines = lastLinesOf(child.output).join("\n");
+      this.#options.onWrong(`${node.id} crashed after SIGTERM: ${lines}`);
+    }
     if (child?.how === "SIGKILL") {
       this.#options.onWrong(`${node.id} did not end within its time after SIGTERM`);
     }

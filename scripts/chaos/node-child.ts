@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { freeze } from "../../test/support/freeze.ts";
 
 export interface NodeChildOptions {
@@ -20,12 +20,16 @@ export interface NodeChildOptions {
 export class NodeChild {
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  readonly #logFile: string;
+  readonly #logStart: number;
   /** What ended it was this object. */
   isEnding = false;
   isFrozen = false;
 
   constructor({ args, cwd, logFile, onExit }: NodeChildOptions) {
     const log = openSync(logFile, "a");
+    this.#logFile = logFile;
+    this.#logStart = fstatSync(log).size;
     this.#child = spawn(process.execPath, args, { cwd, stdio: ["ignore", log, log] });
     closeSync(log);
     this.#exited = new Promise((resolve) => {
@@ -48,6 +52,11 @@ export class NodeChild {
   get how(): string | null {
     if (this.isRunning) return null;
     return this.#child.signalCode ?? `code ${this.#child.exitCode}`;
+  }
+
+  /** What this process printed, without those before it. */
+  get output(): string {
+    return readFileSync(this.#logFile).toString("utf8", this.#logStart);
   }
 
   async kill(): Promise<void> {

@@ -1,7 +1,8 @@
 /**
  * Goal: a disk that fails under a real node costs nothing that was acknowledged. From the failure on nothing is
  * acknowledged, what was in flight is `unknown`, what comes later is refused with effect `none`, and the node ends with
- * an error. On a healthy disk all that was acknowledged is there.
+ * an error. On a healthy disk all that was acknowledged is there. A disk that is only full ends nothing: events are
+ * refused with `log_full` until there is room, reads go on.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
@@ -18,6 +19,10 @@ import { catchallArguments, NodeProcess } from "../support/node-process.ts";
 const HOOK = new URL("../support/failing-disk-hook.ts", import.meta.url).href;
 const SENDERS = 48;
 const END_TIMEOUT_MS = 20_000;
+/** Long names: some eighty bodies of them fill a segment of the log. */
+const FILL_DOMAINS = 1000;
+const FILL_BODIES_MAX = 400;
+const NAME_PART = "a".repeat(60);
 const FLAGS = ["--checkpoint-interval", "200ms", "--partitions", "8"];
 
 /** What became of one sender's events. */
@@ -165,6 +170,68 @@ async function end(child: ChildProcess): Promise<void> {
   await ended;
 }
 
+interface Problem {
+  readonly code: string;
+  readonly effect: string;
+}
+
+/** Sends the same thousand domains again and again, and knows how often each was acknowledged. */
+class Filler {
+  readonly acknowledged: number[] = Array.from({ length: FILL_DOMAINS }, () => 0);
+  readonly #url: string;
+  readonly #lines: string;
+
+  constructor(url: string) {
+    this.#url = url;
+    const lines = this.acknowledged.map((_, i) => {
+      return JSON.stringify({ domain: this.domain(i), type: "delivered" });
+    });
+    this.#lines = lines.join("\n");
+  }
+
+  domain(i: number): string {
+    return `d${i}.${NAME_PART}.${NAME_PART}.${NAME_PART}.com`;
+  }
+
+  /** The problem that refused some of it, or all; null: everything was acknowledged. Errors: an unknown outcome. */
+  async send(): Promise<Problem | null> {
+    const response = await fetch(`${this.#url}/events`, {
+      ...{ method: "POST", body: this.#lines, signal: AbortSignal.timeout(END_TIMEOUT_MS) },
+      headers: { "content-type": "application/x-ndjson" },
+    });
+    const body = (await response.json()) as Problem & {
+      readonly rejected?: readonly { readonly index: number; readonly code: string }[];
+    };
+    assert.ok(response.status === 200 || response.status === 503, `${response.status}`);
+    if (response.status === 503) return body;
+    const rejected = new Map(body.rejected?.map(({ index, code }) => [index, code]));
+    for (let i = 0; i < FILL_DOMAINS; i++) {
+      if (!rejected.has(i)) this.acknowledged[i] = (this.acknowledged[i] as number) + 1;
+    }
+    const [code] = rejected.values();
+    return code === undefined ? null : { code, effect: "none" };
+  }
+
+  async counted(url: string): Promise<readonly number[]> {
+    const response = await fetch(`${url}/domains/lookup`, {
+      method: "POST",
+      body: JSON.stringify({ domains: this.acknowledged.map((_, i) => this.domain(i)) }),
+      headers: { "content-type": "application/json" },
+    });
+    assert.equal(response.status, 200);
+    const { results } = (await response.json()) as { results: { readonly delivered: number }[] };
+    return results.map(({ delivered }) => delivered);
+  }
+}
+
+async function put(url: string, domain: string): Promise<Problem | null> {
+  const response = await fetch(`${url}/events/${domain}/delivered`, { method: "PUT" });
+  const text = await response.text();
+  if (response.status === 204) return null;
+  assert.equal(response.status, 503, text);
+  return JSON.parse(text) as Problem;
+}
+
 describe("A node whose disk fails", () => {
   it("acknowledges nothing more, ends with an error, and has everything acknowledged", async () => {
     const tsx = fileURLToPath(import.meta.resolve("tsx"));
@@ -183,5 +250,44 @@ describe("A node whose disk fails", () => {
       assert.ok(await attached(tracer));
       return () => void tracer.kill("SIGKILL");
     });
+  });
+});
+
+describe("A node whose disk is full", () => {
+  it("refuses events with effect none, reads on, goes on when there is room, and loses nothing", async () => {
+    const tsx = fileURLToPath(import.meta.resolve("tsx"));
+    const hook = `${HOOK}?fault=ENOSPC`;
+    const command = ["--import", tsx, "--import", hook, ...catchallArguments()];
+    const dataDir = await mkdtemp(join(tmpdir(), "catchall-enospc-"));
+    const options = { dataDir, flags: FLAGS, port: await freePort() };
+    let node = await NodeProcess.start({ ...options, command });
+    try {
+      const filler = new Filler(node.url);
+      for (let i = 0; i < 5; i++) assert.equal(await filler.send(), null);
+      process.kill(node.pid, "SIGUSR2");
+      let refused: Problem | null = null;
+      for (let i = 0; i < FILL_BODIES_MAX && refused === null; i++) refused = await filler.send();
+      assert.deepEqual([refused?.code, refused?.effect], ["log_full", "none"]);
+      // What is small may still fit.
+      let small = 0;
+      let single = await put(node.url, "small.com");
+      for (; single === null; single = await put(node.url, "small.com")) small++;
+      assert.deepEqual([single.code, single.effect], ["log_full", "none"]);
+      assert.deepEqual(await filler.counted(node.url), filler.acknowledged);
+      assert.equal(node.isRunning, true, node.output);
+
+      process.kill(node.pid, "SIGUSR2");
+      for (let i = 0; i < 5; i++) assert.equal(await filler.send(), null, node.output);
+      assert.equal(await put(node.url, "small.com"), null);
+      await node.kill();
+      node = await NodeProcess.start(options);
+      assert.deepEqual(await filler.counted(node.url), filler.acknowledged);
+      const answer = await fetch(`${node.url}/domains/small.com`);
+      assert.equal(((await answer.json()) as { delivered: number }).delivered, small + 1);
+      assert.equal(await node.stop(), 0);
+    } finally {
+      if (node.isRunning) await node.kill();
+      await rm(dataDir, { recursive: true, force: true });
+    }
   });
 });

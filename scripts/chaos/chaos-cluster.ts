@@ -17,6 +17,7 @@ import { TestMongod } from "../../test/support/mongod.ts";
 import { TestNatsServer } from "../../test/support/nats-server.ts";
 import { freePort } from "../free-port.ts";
 import { FaultyLink, type LinkFilter } from "./faulty-link.ts";
+import { FullDisk } from "./full-disk.ts";
 import { NodeChild } from "./node-child.ts";
 import type { NodeEnd } from "./node-end.ts";
 
@@ -26,11 +27,15 @@ const STOP_LIMIT_MS = 40_000;
 const RESTART_AFTER_EXIT_MS = 300;
 const POLL_MS = 50;
 const ASK_LIMIT_MS = 1500;
+/** Sparse. Logs of an hour of chaos, which are never trimmed, take some hundred megabytes. */
+const SMALL_DISK_BYTES: number = 2 * 1024 ** 3;
 
 export interface ChaosClusterOptions {
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
   readonly flags: readonly string[];
+  /** The store of nats-server lies on a small file system that can be full: see full-disk.ts for where that can be. */
+  readonly hasSmallDisk?: boolean;
   /** Folder of the built product; default: that of this project. */
   readonly product?: string | undefined;
   /** Filters of the links of one node; default: none. */
@@ -55,21 +60,22 @@ export interface ChaosNode {
 export class ChaosCluster {
   readonly nats: TestNatsServer;
   readonly mongod: TestMongod;
+  readonly natsDisk: FullDisk | null;
   readonly folder: string;
   readonly nodes: ChaosNode[] = [];
   readonly #options: ChaosClusterOptions;
   #isDisposed = false;
   readonly #onExit = (): void => {
     for (const { child } of this.nodes) if (child?.isRunning === true) void child.kill();
+    if (this.natsDisk === null) return;
+    void this.nats.kill();
+    this.natsDisk.detach();
   };
 
-  private constructor(
-    servers: { readonly nats: TestNatsServer; readonly mongod: TestMongod },
-    folder: string,
-    options: ChaosClusterOptions,
-  ) {
+  private constructor(servers: Servers, folder: string, options: ChaosClusterOptions) {
     this.nats = servers.nats;
     this.mongod = servers.mongod;
+    this.natsDisk = servers.natsDisk;
     this.folder = folder;
     this.#options = options;
     process.once("exit", this.#onExit);
@@ -77,9 +83,9 @@ export class ChaosCluster {
 
   /** Resolves when every partition is open. */
   static async start(options: ChaosClusterOptions): Promise<ChaosCluster> {
-    const [nats, mongod] = await Promise.all([TestNatsServer.start(), TestMongod.start()]);
+    const servers = await startServers(options.hasSmallDisk === true);
     const folder = await mkdtemp(join(tmpdir(), "catchall-chaos-"));
-    const cluster = new ChaosCluster({ nats, mongod }, folder, options);
+    const cluster = new ChaosCluster(servers, folder, options);
     try {
       await copyProduct(options.product ?? join(ROOT, "dist"), folder);
       for (const id of options.nodes) cluster.nodes.push(await cluster.#createNode(id));
@@ -197,6 +203,7 @@ export class ChaosCluster {
     await Promise.all(this.nodes.map(({ child }) => child?.kill()));
     await Promise.all(this.links.map((link) => link.close()));
     await Promise.all([this.nats.dispose(), this.mongod.dispose()]);
+    await this.natsDisk?.dispose();
     if (!isKept) await rm(this.folder, { recursive: true, force: true });
   }
 
@@ -214,6 +221,25 @@ export class ChaosCluster {
       nats: await link(this.nats.port, filters.nats),
       mongo: await link(this.mongod.port),
     };
+  }
+}
+
+interface Servers {
+  readonly nats: TestNatsServer;
+  readonly mongod: TestMongod;
+  readonly natsDisk: FullDisk | null;
+}
+
+async function startServers(hasSmallDisk: boolean): Promise<Servers> {
+  const natsDisk = hasSmallDisk ? await FullDisk.create(SMALL_DISK_BYTES) : null;
+  let nats: TestNatsServer | null = null;
+  try {
+    nats = await TestNatsServer.start(natsDisk === null ? {} : { parent: natsDisk.path });
+    return { nats, mongod: await TestMongod.start(), natsDisk };
+  } catch (error) {
+    await nats?.dispose();
+    await natsDisk?.dispose();
+    throw error;
   }
 }
 

@@ -16,8 +16,9 @@ import {
   type Violation,
 } from "./checkers.ts";
 import { AckLosses, FaultDriver, type FaultFigures } from "./fault-driver.ts";
-import { type FaultKind, planFaults } from "./fault-plan.ts";
+import { FAULT_KINDS, type FaultKind, planFaults } from "./fault-plan.ts";
 import { runSeries, type SeriesOptions, seriesFigure } from "./fault-series.ts";
+import { whyNoFullDisk } from "./full-disk.ts";
 import { type EventType, History, type Read } from "./history.ts";
 import { ChaosClient } from "./http-client.ts";
 import { checkAudit, LogAudit } from "./log-audit.ts";
@@ -65,6 +66,8 @@ export interface ChaosReport {
   /** Of a series: from each fault until the cluster was whole, ascending. */
   readonly seriesHealMs: readonly number[];
   readonly violations: readonly FoundViolation[];
+  /** Kinds of faults that can't be done here, and why. */
+  readonly leftOut: Readonly<Record<string, string>>;
   /** Kept when something was wrong. */
   readonly folder: string | null;
 }
@@ -119,6 +122,8 @@ class ChaosRun {
     exactDomains: 0,
     auditedDomains: 0,
   };
+  readonly #kinds: readonly FaultKind[];
+  readonly #leftOut: Record<string, string> = {};
   readonly #startMs: number = performance.now();
   readonly #seriesHealMs: number[] = [];
   #healMsMax = 0;
@@ -126,6 +131,9 @@ class ChaosRun {
 
   constructor(options: ChaosOptions) {
     this.#options = options;
+    const why = whyNoFullDisk();
+    if (why !== null) this.#leftOut["nats-full"] = why;
+    this.#kinds = (options.kinds ?? FAULT_KINDS).filter((kind) => !(kind in this.#leftOut));
   }
 
   async run(): Promise<ChaosReport> {
@@ -166,11 +174,12 @@ class ChaosRun {
   }
 
   async #startCluster(): Promise<ChaosCluster> {
-    const { nodes, leaseTtlMs, seed, product } = this.#options;
+    const { nodes, leaseTtlMs, seed, product, series } = this.#options;
     const losses = this.#losses;
     return await ChaosCluster.start({
       nodes: Array.from({ length: nodes }, (_, i) => `n${i + 1}`),
       ...{ leaseTtlMs, product },
+      hasSmallDisk: series === undefined && this.#kinds.includes("nats-full"),
       flags: [
         ...["--delivered-threshold", String(DELIVERED_THRESHOLD), "--partitions", "32"],
         ...["--idempotency-window", "2h", "--shutdown-timeout", "20s"],
@@ -237,7 +246,7 @@ class ChaosRun {
     { cluster, driver, history, round }: FaultRound,
     durationMs: number,
   ): Promise<void> {
-    const { seed, leaseTtlMs, kinds, gapMaxMs, series } = this.#options;
+    const { seed, leaseTtlMs, gapMaxMs, series } = this.#options;
     if (series !== undefined) {
       const random = new SeededRandom(seed, SERIES_STREAM + round);
       const heal = (): Promise<void> => this.#heal(cluster, history);
@@ -248,9 +257,8 @@ class ChaosRun {
       return;
     }
     const plan = planFaults({
-      ...{ seed, round, durationMs, leaseTtlMs },
+      ...{ seed, round, durationMs, leaseTtlMs, kinds: this.#kinds },
       nodes: cluster.nodes.map(({ id }) => id),
-      ...(kinds === undefined ? {} : { kinds }),
       ...(gapMaxMs === undefined ? {} : { gapMaxMs }),
     });
     this.#line(`round ${round}: ${plan.length} faults planned`);
@@ -366,7 +374,7 @@ class ChaosRun {
       exits: Object.fromEntries(this.#exits),
       healMsMax: Math.round(this.#healMsMax),
       seriesHealMs: [...this.#seriesHealMs].sort((a, b) => a - b),
-      violations: this.#violations,
+      ...{ violations: this.#violations, leftOut: this.#leftOut },
     };
   }
 }

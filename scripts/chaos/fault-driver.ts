@@ -210,11 +210,20 @@ export class FaultDriver {
   }
 
   async #nats({ kind, durationMs }: Fault): Promise<void> {
-    const { nats } = this.#options.cluster;
+    const { nats, natsDisk } = this.#options.cluster;
     if (kind === "nats-pause") {
       nats.pause();
       await pause(durationMs);
       return nats.resume();
+    }
+    if (kind === "nats-full") {
+      if (natsDisk === null) throw new Error("there is no small disk");
+      await natsDisk.fill();
+      await pause(durationMs);
+      await natsDisk.free();
+      // As docs/operating.md says: room alone does not make it answer again.
+      await nats.stop();
+      return await nats.restart();
     }
     await (kind === "nats-kill" ? nats.kill() : nats.stop());
     await pause(durationMs);

@@ -24,6 +24,9 @@ export function linesOfReport(report: ChaosReport): readonly string[] {
   for (const [how, times] of Object.entries(report.exits)) {
     lines.push(`nodes that ended by themselves, ${times}: ${how}`);
   }
+  for (const [kind, why] of Object.entries(report.leftOut)) {
+    lines.push(`left out, ${kind}: ${why}`);
+  }
   lines.push(...linesOfViolations(report.violations));
   if (report.folder !== null) lines.push(`history and logs are in ${report.folder}`);
   lines.push(

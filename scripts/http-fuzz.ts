@@ -22,7 +22,10 @@ if (kinds.length === 0 || !(requests >= 1) || !Number.isInteger(seed)) {
 
 const PROGRESS_EVERY_MS = 10_000;
 let saidMs = performance.now();
-const sums = { sent: 0, acknowledged: 0, honest: 0, faultCount: 0, cpuSeconds: 0 };
+const sums = {
+  ...{ sent: 0, acknowledged: 0, counted: 0, unseenRequests: 0, unseenMax: 0, unseenCounted: 0 },
+  ...{ honest: 0, faultCount: 0, cpuSeconds: 0 },
+};
 for (const kind of kinds) {
   const onProgress = (report: FuzzReport): void => {
     if (performance.now() - saidMs < PROGRESS_EVERY_MS) return;
@@ -36,6 +39,8 @@ for (const kind of kinds) {
   if (report.faultCount > 0) process.exitCode = 1;
 }
 console.log(
-  `${sums.sent} mutated requests: ${sums.acknowledged} events acknowledged, ${sums.faultCount} faults; ` +
-    `${sums.honest} honest requests beside them; ${sums.cpuSeconds.toFixed(0)} s of processor time`,
+  `${sums.sent} mutated requests: ${sums.counted} events counted = ${sums.acknowledged} acknowledged + ` +
+    `${sums.unseenCounted} of the ${sums.unseenMax} in ${sums.unseenRequests} requests whose answer was not seen; ` +
+    `${sums.faultCount} faults; ${sums.honest} honest requests beside them; ` +
+    `${sums.cpuSeconds.toFixed(0)} s of processor time`,
 );

@@ -4,11 +4,57 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { runHttpFuzz } from "../support/http-fuzz-run.ts";
-import { readStrictly } from "../support/http-reading.ts";
+import { COMMITTED, type Ingress } from "../../src/router/ingress.ts";
+import { type FuzzOptions, mutantsOf, runHttpFuzz } from "../support/http-fuzz-run.ts";
+import { ingressWith } from "../support/http-ingress-witness.ts";
+import { readSequence, readStrictly } from "../support/http-reading.ts";
 
 const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 25_000);
 const SEED = 1;
+
+type Defect = "lost" | "twice";
+
+const DEFECTS: readonly (readonly [Defect, string])[] = [
+  ["lost", "acknowledges and does not count"],
+  ["twice", "counts twice"],
+];
+
+/** The first event that counts for the domain, and no other, is acknowledged and not counted, or counted once more. */
+function withDefect(ingress: Ingress, defect: Defect, brokenDomain: string): Ingress {
+  let isDue = true;
+  const silent = { settled: () => undefined };
+  return ingressWith(ingress, (domain, kind, count, eventId, reply, index) => {
+    const isBroken = isDue && domain.name() === brokenDomain;
+    if (isBroken) isDue = false;
+    if (isBroken && defect === "lost") {
+      setImmediate(() => reply.settled(index, COMMITTED));
+      return;
+    }
+    ingress.submit(domain, kind, count, eventId, reply, index);
+    if (isBroken) ingress.submit(domain, kind, count, null, silent, 0);
+  });
+}
+
+/** The name of the first request for one event with which this and nothing else was done. */
+function firstNamed(kind: "uws" | "node", operators: readonly string[]): string {
+  const mutants = mutantsOf(kind, SEED);
+  for (;;) {
+    const { name, mutant } = mutants.next().value;
+    const [text = "", ...more] = mutant.pieces;
+    const isDone = more.length === 0 && mutant.operators.join() === operators.join();
+    if (isDone && /^(PUT|POST) \/events\/q/.test(text)) return name;
+  }
+}
+
+async function faultsWith(
+  kind: "uws" | "node",
+  name: string,
+  defects: Pick<FuzzOptions, "routerDefect" | "surfaceDefect">,
+): Promise<string[]> {
+  const requests = Number(name.slice(1, 8)) + 100;
+  const { faults } = await runHttpFuzz({ kind, requests, seed: SEED, ...defects });
+  return faults.filter((fault) => fault.includes(`${name}.example`));
+}
 
 for (const kind of ["uws", "node"] as const) {
   describe(`Mutated requests over ${kind}`, { timeout: 580_000 }, () => {
@@ -18,7 +64,37 @@ for (const kind of ["uws", "node"] as const) {
       assert.equal(report.sent, REQUESTS);
       assert.ok(report.acknowledged > REQUESTS / 10, `${report.acknowledged} acknowledged`);
       assert.ok(report.honest > 0, "an honest client was served beside them");
+      const { counted, acknowledged, unseenCounted, unseenMax } = report;
+      assert.equal(counted, acknowledged + unseenCounted);
+      assert.ok(unseenCounted <= unseenMax, `${unseenCounted} of ${unseenMax} unseen`);
     });
+
+    for (const [defect, sentence] of DEFECTS) {
+      const unchanged = firstNamed(kind, []);
+      const broken = (ingress: Ingress) => withDefect(ingress, defect, `${unchanged}.example`);
+      const wrong = `${defect === "lost" ? 0 : 2} counted, 1 acknowledged, 0 unseen`;
+
+      it(`show one event that the router ${sentence}`, async () => {
+        const faults = await faultsWith(kind, unchanged, { routerDefect: broken });
+        assert.equal(faults.length, 2, `a fault of the domain and of the request: ${faults}`);
+        assert.ok(faults[1]?.startsWith(wrong), faults[1]);
+      });
+
+      it(`show one event that what is in front of the router ${sentence}`, async () => {
+        const faults = await faultsWith(kind, unchanged, { surfaceDefect: broken });
+        assert.equal(faults.length, 1, `a fault of the request: ${faults}`);
+        assert.ok(faults[0]?.startsWith(wrong), faults[0]);
+      });
+
+      it(`show one event that the router ${sentence}, of a request in front of another`, async () => {
+        const name = firstNamed(kind, ["duplicate"]);
+        const faults = await faultsWith(kind, name, {
+          routerDefect: (ingress) => withDefect(ingress, defect, `${name}.example`),
+        });
+        // Over uws its answer is not seen, but what the router settled is.
+        assert.ok(faults[0]?.startsWith(`${name}.example has `), faults.join("; "));
+      });
+    }
   });
 }
 
@@ -34,4 +110,12 @@ describe("readStrictly", () => {
       assert.equal(readStrictly(head + other), null);
     });
   }
+});
+
+describe("readSequence", () => {
+  const head = "PUT /events/a.example/delivered HTTP/1.1\r\nHost: a.example\r\n";
+  it("reads the whole requests in front, and says what is behind them", () => {
+    const whole = [`${head}Content-Length: 2\r\n\r\nab`, `${head}\r\n`];
+    assert.deepEqual(readSequence(`${whole.join("")}PUT`), { whole, rest: "PUT" });
+  });
 });

@@ -96,21 +96,22 @@ const METHODS: readonly string[] = [
   ..."GET HEAD PUT POST OPTIONS TRACE PATCH CONNECT put PRI PROPFIND".split(" "),
 ];
 
+/** NAME stands for the name of the request: no two requests count for the same domain. */
 const TARGETS: readonly string[] = [
   "*",
   "//",
   "/events",
-  "http://a.example/events/m1.example/delivered",
+  "http://a.example/events/NAME.example/delivered",
   "a.example:80",
   "/events//delivered",
   "/events/../metrics",
   "/events/%00/delivered",
   "/events/%ff%fe/delivered",
-  "/events/m1.example/delivered/",
-  "/events/m1.example/other",
-  "/events/b%C3%BCcher.example/delivered",
+  "/events/NAME.example/delivered/",
+  "/events/NAME.example/other",
+  "/events/b%C3%BCcher-NAME.example/delivered",
   `/events/${"a".repeat(300)}/delivered`,
-  `/domains/m1.example?${"q".repeat(3_000)}`,
+  `/domains/NAME.example?${"q".repeat(3_000)}`,
   "/domains/__proto__",
   "/domains?limit=-1",
   "/domains?limit=1e309&cursor=AAAA",
@@ -196,8 +197,8 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
   "duplicate header": (text, random) =>
     withHeaders(text, (headers) => headers.push(headers[random(headers.length)] ?? "X-A: b")),
   "replace method": (text, random) => text.replace(/^[^ ]*/, oneOf(METHODS, random)),
-  "replace target": (text, random) => {
-    const target = oneOf(TARGETS, random);
+  "replace target": (text, random, name) => {
+    const target = oneOf(TARGETS, random).replace("NAME", name);
     return text.replace(/ [^ ]* /, () => ` ${target} `);
   },
 };

@@ -25,9 +25,33 @@ const HEADERS_MAX = 50;
 
 /** Null for what is cut, followed by more, or not to be read in one way only. */
 export function readStrictly(text: string): StrictRequest | null {
-  const end = text.indexOf("\r\n\r\n");
-  if (end === -1) return null;
-  const [line = "", ...headers] = text.slice(0, end).split("\r\n");
+  const first = readFirst(text, 0);
+  return first !== null && first.end === text.length ? first.request : null;
+}
+
+export interface Sequence {
+  /** The bytes of each whole request that can be read in one way only, as far as they go. */
+  readonly whole: readonly string[];
+  /** From where on it can't. */
+  readonly rest: string;
+}
+
+/** The whole requests at the start of the bytes: what a server has to answer one after the other. */
+export function readSequence(text: string): Sequence {
+  const whole: string[] = [];
+  let offset = 0;
+  for (;;) {
+    const first = readFirst(text, offset);
+    if (first === null) return { whole, rest: text.slice(offset) };
+    whole.push(text.slice(offset, first.end));
+    offset = first.end;
+  }
+}
+
+function readFirst(text: string, start: number): { request: StrictRequest; end: number } | null {
+  const headEnd = text.indexOf("\r\n\r\n", start);
+  if (headEnd === -1) return null;
+  const [line = "", ...headers] = text.slice(start, headEnd).split("\r\n");
   const match = REQUEST_LINE.exec(line);
   if (match === null || headers.length > HEADERS_MAX) return null;
   if (!headers.every((header) => HEADER.test(header))) return null;
@@ -35,33 +59,35 @@ export function readStrictly(text: string): StrictRequest | null {
   if (hosts.length !== 1 || !HOST_VALUE.test(hosts[0] as string)) return null;
   if (headers.some((header) => /^(upgrade|expect|connection|te|trailer):/i.test(header)))
     return null;
-  const body = text.slice(end + 4);
-  if (!isWholeBody(headers, body)) return null;
+  const end = bodyEnd(headers, text, headEnd + 4);
+  if (end === null) return null;
   const [path = ""] = (match[2] as string).split("?");
-  return { method: match[1] as string, path };
+  return { request: { method: match[1] as string, path }, end };
 }
 
-function isWholeBody(headers: readonly string[], body: string): boolean {
+/** Null when the body is cut, or its framing not strict. */
+function bodyEnd(headers: readonly string[], text: string, start: number): number | null {
   const framing = headers.filter((header) => /^(content-length|transfer-encoding):/i.test(header));
-  if (framing.length === 0) return body === "";
-  if (framing.length > 1) return false;
+  if (framing.length === 0) return start;
+  if (framing.length > 1) return null;
   const [name = "", value = ""] = (framing[0] as string).split(/:[ \t]*/);
   if (name.toLowerCase() === "content-length") {
-    return /^(0|[1-9][0-9]{0,5})$/.test(value) && Number(value) === body.length;
+    const end = /^(0|[1-9][0-9]{0,5})$/.test(value) ? start + Number(value) : Number.NaN;
+    return end <= text.length ? end : null;
   }
-  return value === "chunked" && isWholeChunks(body);
+  return value === "chunked" ? chunksEnd(text, start) : null;
 }
 
-function isWholeChunks(body: string): boolean {
-  let offset = 0;
+function chunksEnd(text: string, start: number): number | null {
+  let offset = start;
   for (;;) {
-    const lineEnd = body.indexOf("\r\n", offset);
-    const size = lineEnd === -1 ? "" : body.slice(offset, lineEnd);
-    if (!/^[0-9a-f]{1,4}$/i.test(size)) return false;
+    const lineEnd = text.indexOf("\r\n", offset);
+    const size = lineEnd === -1 ? "" : text.slice(offset, lineEnd);
+    if (!/^[0-9a-f]{1,4}$/i.test(size)) return null;
     const end = lineEnd + 2 + Number.parseInt(size, 16);
-    if (body.slice(end, end + 2) !== "\r\n") return false;
+    if (text.slice(end, end + 2) !== "\r\n") return null;
     offset = end + 2;
-    if (Number.parseInt(size, 16) === 0) return offset === body.length;
+    if (Number.parseInt(size, 16) === 0) return offset;
   }
 }
 

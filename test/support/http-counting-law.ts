@@ -1,0 +1,152 @@
+/**
+ * Counted = acknowledged, request by request and domain by domain. Two laws without slack: each domain has exactly what
+ * the ingress settled as counted, and each request whose answers were all seen has counted exactly what they say. Only
+ * the one request whose answer its client could not see may have counted or not.
+ * Invariant: every counted event belongs to a request that names its domain; what belongs to none is a fault.
+ */
+import { type DomainName, DomainParser } from "../../src/model/domain-name.ts";
+import type { Counts, IngressWitness } from "./http-ingress-witness.ts";
+import type { Mutant } from "./http-mutations.ts";
+
+export interface SentRequest {
+  readonly mutant: Mutant;
+  /** Events that its answers say were counted. */
+  readonly acknowledged: number;
+  /** Events whose answer was not seen: each may have been counted. */
+  readonly unseenMax: number;
+}
+
+/** Of what was looked at. */
+export interface CountedSums {
+  /** All counted events, those of honest clients too. */
+  total: number;
+  /** Counted for a request with an answer that was not seen, above what was acknowledged. */
+  unseenCounted: number;
+}
+
+type Fault = (sentence: string, mutant: Mutant | null) => void;
+
+export class CountingLaw {
+  /** Sent since the last look, by the name in the domain. */
+  readonly #recent: Map<string, SentRequest> = new Map();
+  /** What domains had at the last look that are not of one request alone. */
+  readonly #before: Map<string, number> = new Map();
+  readonly #witness: IngressWitness;
+  readonly #fault: Fault;
+
+  constructor(witness: IngressWitness, fault: Fault) {
+    this.#witness = witness;
+    this.#fault = fault;
+  }
+
+  add(name: string, sent: SentRequest): void {
+    this.#recent.set(name, sent);
+  }
+
+  /** To be called while nothing is under way. `isOther`: domains that no request of these is about. */
+  async check(isOther: (domain: string) => boolean): Promise<CountedSums> {
+    const { ingress, settled, settledCount, unknownCount } = this.#witness;
+    const names = new Set(settled.keys());
+    for (const name of this.#recent.keys()) names.add(domainOf(name));
+    const counted = new Map<string, number>();
+    for (const status of await ingress.statuses([...names] as DomainName[])) {
+      const { domain, delivered, bounced } = status;
+      counted.set(domain, delivered + bounced);
+      this.#checkDomain(domain, { delivered, bounced });
+    }
+    const { delivered, bounced } = await ingress.stats();
+    const total = delivered + bounced;
+    if (total !== settledCount || unknownCount > 0) {
+      const unknown = unknownCount === 0 ? "" : `, ${unknownCount} unknown`;
+      this.#fault(`${total} counted in all, ${settledCount} settled as counted${unknown}`, null);
+    }
+    const unseenCounted = this.#checkRequests(counted, isOther);
+    for (const name of this.#recent.keys()) settled.delete(domainOf(name));
+    this.#recent.clear();
+    return { total, unseenCounted };
+  }
+
+  #checkDomain(domain: string, { delivered, bounced }: Counts): void {
+    const told = this.#witness.settled.get(domain) ?? { delivered: 0, bounced: 0 };
+    if (told.delivered === delivered && told.bounced === bounced) return;
+    const found = `${delivered} delivered and ${bounced} bounced`;
+    const sentence = `${domain} has ${found}, settled were ${told.delivered} and ${told.bounced}`;
+    this.#fault(sentence, this.#recent.get(nameOf(domain))?.mutant ?? null);
+  }
+
+  #checkRequests(
+    counted: ReadonlyMap<string, number>,
+    isOther: (domain: string) => boolean,
+  ): number {
+    const byName = new Map<string, number>();
+    for (const [domain, count] of counted) {
+      const name = nameOf(domain);
+      if (this.#recent.has(name) && domainOf(name) === domain) {
+        byName.set(name, (byName.get(name) ?? 0) + count);
+      } else if (!isOther(domain)) {
+        const added = count - (this.#before.get(domain) ?? 0);
+        this.#before.set(domain, count);
+        const owner = added === 0 ? null : this.#ownerOf(domain, byName);
+        if (owner !== null) byName.set(owner, (byName.get(owner) ?? 0) + added);
+        else if (added !== 0)
+          this.#fault(`${added} counted for ${domain}, which nobody sent`, null);
+      }
+    }
+    let unseenCounted = 0;
+    for (const [name, { mutant, acknowledged, unseenMax }] of this.#recent) {
+      const count = byName.get(name) ?? 0;
+      const isRight = count >= acknowledged && count <= acknowledged + unseenMax;
+      if (isRight) unseenCounted += count - acknowledged;
+      else
+        this.#fault(`${count} counted, ${acknowledged} acknowledged, ${unseenMax} unseen`, mutant);
+    }
+    return unseenCounted;
+  }
+
+  /** The request that names the domain in its changed bytes; of several one that lacks counts. */
+  #ownerOf(domain: string, byName: ReadonlyMap<string, number>): string | null {
+    const ids = domain.match(/\d{7}/g) ?? [];
+    const near = ids.map((id) => `q${id}x${id}`).filter((name) => this.#names(name, domain));
+    const all =
+      near.length > 0 ? near : [...this.#recent.keys()].filter((name) => this.#names(name, domain));
+    const lacks = (name: string): boolean =>
+      (byName.get(name) ?? 0) < (this.#recent.get(name)?.acknowledged ?? 0);
+    return all.find(lacks) ?? all[0] ?? null;
+  }
+
+  #names(name: string, domain: string): boolean {
+    const sent = this.#recent.get(name);
+    return sent !== undefined && domainsNamedIn(sent.mutant.pieces.join("")).has(domain);
+  }
+}
+
+export function domainOf(name: string): string {
+  return `${name}.example`;
+}
+
+function nameOf(domain: string): string {
+  return domain.slice(0, Math.max(0, domain.indexOf(".")));
+}
+
+const PARSER = new DomainParser();
+
+/** Every domain that a reading of the bytes (latin1) could count an event for. */
+function domainsNamedIn(text: string): Set<string> {
+  const domains = new Set<string>();
+  const add = (raw: string, isPercentEncoded: boolean): void => {
+    for (const each of [raw, Buffer.from(raw, "latin1").toString()]) {
+      if (PARSER.parseText(each, isPercentEncoded) === null) domains.add(PARSER.name());
+    }
+  };
+  for (const [, segment = ""] of text.matchAll(/\/events\/([^/]*)\/(?:delivered|bounced)/g)) {
+    add(segment, true);
+  }
+  for (const [, value = ""] of text.matchAll(/"domain"\s*:\s*("(?:[^"\\]|\\.)*")/g)) {
+    try {
+      add(JSON.parse(value) as string, false);
+    } catch {
+      // No string of JSON: names nothing.
+    }
+  }
+  return domains;
+}

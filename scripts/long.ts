@@ -77,7 +77,7 @@ const PARTS: readonly Part[] = [
 function simulation(seeds: number, first: number, flags: readonly string[]): readonly string[] {
   return [
     ...["--max-semi-space-size=64", ...SCRIPT, "scripts/simulate.ts", "--minutes", "1", ...flags],
-    ...["--seed", `${first}`, "--seeds", `${seeds}`],
+    ...["--twice-every", "100", "--seed", `${first}`, "--seeds", `${seeds}`],
   ];
 }
 

@@ -1,15 +1,18 @@
 /**
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
- * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--hurry H] [--families kill,pause] [--twice] [--progress] [--verbose]`.
+ * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--hurry H] [--families kill,pause]
+ * [--twice] [--twice-every K] [--progress] [--verbose]`.
  * Without `--minutes`: one minute of storms and nine of calm a seed; with it, M minutes of storms and C of calm (0).
  * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the
- * traces; `--verbose` prints plan, notes and the last steps.
+ * traces, `--twice-every K` each K-th. A seed that fails is printed with its plan, its last steps and the command that
+ * repeats it; `--verbose` prints as much of all, with what nodes said.
  */
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startClusterNode } from "../src/server/assemble-cluster-node.ts";
 import { batchedDrain } from "../src/simulation/batched-drain.ts";
+import { describeFailure, repeatCommand } from "../src/simulation/failure-report.ts";
 import {
   DEFAULT_PLAN_OPTIONS,
   describePlan,
@@ -21,6 +24,7 @@ import {
 } from "../src/simulation/fault-plan.ts";
 import type { StartNode } from "../src/simulation/sim-node.ts";
 import { type SimulationResult, simulate } from "../src/simulation/simulator.ts";
+import { currentCommit } from "./commit.ts";
 
 const STACK_LINES = 10;
 const MINUTE_MS = 60_000;
@@ -51,17 +55,30 @@ function isBad({ result, stray }: Run): boolean {
   return result.failures.length > 0 || stray.length > 0;
 }
 
-function print({ result, stray }: Run, isVerbose: boolean): void {
-  const { seed, traceHash, failures, statistics, plan } = result;
-  const mark = failures.length + stray.length > 0 ? "FAILED" : "ok";
+function print({ result, stray }: Run, flags: Flags): void {
+  const { seed, traceHash, statistics, plan } = result;
+  const mark = isBad({ result, stray }) ? "FAILED" : "ok";
   process.stdout.write(`${seed} ${mark} ${traceHash} ${JSON.stringify(statistics)}\n`);
-  for (const { rule, text, atMs } of failures) {
-    process.stdout.write(`  ${rule} at ${atMs} ms: ${text}\n`);
+  if (mark === "FAILED") {
+    const command = repeatCommand(seed, planFlags(flags));
+    const context = { commit: currentCommit(), command, stray };
+    process.stdout.write(`${describeFailure(result, context)}\n`);
+  } else if (flags["verbose"] === true) {
+    process.stdout.write(`${describePlan(plan)}\n${result.notes.join("\n")}\n`);
+    process.stdout.write(`last steps:\n${result.trace.join("\n")}\n`);
   }
-  for (const text of stray) process.stdout.write(`  nobody caught: ${text}\n`);
-  if (!isVerbose) return;
-  process.stdout.write(`${describePlan(plan)}\n${result.notes.join("\n")}\n`);
-  process.stdout.write(`last steps:\n${result.trace.join("\n")}\n`);
+}
+
+type Flags = Readonly<Record<string, string | boolean | undefined>>;
+
+/** Say which seeds run and what is said of them, not what a seed does. */
+const FLAGS_OF_RUN = ["seed", "seeds", "twice", "twice-every", "verbose", "progress"];
+
+function planFlags(flags: Flags): string[] {
+  return Object.entries(flags).flatMap(([name, value]) => {
+    if (FLAGS_OF_RUN.includes(name) || value === undefined || value === false) return [];
+    return value === true ? [`--${name}`] : [`--${name} ${value}`];
+  });
 }
 
 interface PlanValues {
@@ -96,6 +113,7 @@ async function main(): Promise<void> {
       hurry: { type: "string", default: "1" },
       families: { type: "string" },
       twice: { type: "boolean", default: false },
+      "twice-every": { type: "string", default: "0" },
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
     },
@@ -103,6 +121,7 @@ async function main(): Promise<void> {
   const options = planOf(values);
   const hurry = Number(values.hurry);
   if (!(hurry >= 1)) throw new Error(`--hurry must be a number from 1 on, not "${values.hurry}"`);
+  const twiceEvery = values.twice ? 1 : Number(values["twice-every"]);
   const first = Number(values.seed);
   const count = Number(values.seeds);
   // Stacks cost more than the simulation; a verbose run has them.
@@ -118,17 +137,19 @@ async function main(): Promise<void> {
     const plan = hurriedOptions(seed, options, hurry);
     const once = await run(seed, plan, values.verbose);
     virtualMs += once.result.statistics["virtualMs"] ?? 0;
-    const second = values.twice ? await run(seed, plan, values.verbose) : once;
+    const isTwice = twiceEvery > 0 && (seed - first) % twiceEvery === 0;
+    const second = isTwice ? await run(seed, plan, values.verbose) : once;
     const differs = second.result.traceHash !== once.result.traceHash;
-    if (differs) process.stdout.write(`${seed} FAILED: two runs differ\n`);
+    if (differs) {
+      const command = repeatCommand(seed, [...planFlags(values), "--twice"]);
+      process.stdout.write(`${seed} FAILED: two runs differ\nagain: ${command}\n`);
+    }
     if (isBad(once) || differs) failed++;
-    if (isBad(once) || values.verbose) print(once, values.verbose);
-    else if (values.progress) print(once, false);
+    if (isBad(once) || values.verbose || values.progress) print(once, values);
   }
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);
   const cpuSeconds = (user + system) / 1e6;
-  if (failed > 0) process.stdout.write(`options of all: ${process.argv.slice(2).join(" ")}\n`);
   process.stdout.write(
     `${count} seeds, ${failed} failed; ${(virtualMs / 60_000 / count).toFixed(1)} virtual minutes ` +
       `a seed; ${seconds.toFixed(1)} s, ${((1000 * cpuSeconds) / count).toFixed(0)} ms of ` +

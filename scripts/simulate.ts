@@ -1,8 +1,9 @@
 /**
  * Runs the production wiring of a cluster node in the simulator, seed after seed, and prints every broken promise.
  * Usage: `simulate.ts [--seed S] [--seeds N] [--minutes M [--calm C]] [--hurry H] [--families kill,pause]
- * [--twice] [--twice-every K] [--progress] [--verbose]`.
+ * [--unbiased] [--twice] [--twice-every K] [--progress] [--verbose]`.
  * Without `--minutes`: one minute of storms and nine of calm a seed; with it, M minutes of storms and C of calm (0).
+ * `--unbiased`: faults hit any node at any time, as in seeds that are older than the bias to owners and moves.
  * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the
  * traces, `--twice-every K` each K-th. A seed that fails is printed with its plan, its last steps and the command that
  * repeats it; `--verbose` prints as much of all, with what nodes said.
@@ -85,16 +86,18 @@ interface PlanValues {
   readonly minutes?: string | undefined;
   readonly calm?: string | undefined;
   readonly families?: string | undefined;
+  readonly unbiased?: boolean | undefined;
 }
 
-function planOf({ minutes, calm, families }: PlanValues): PlanOptions {
+function planOf({ minutes, calm, families, unbiased = false }: PlanValues): PlanOptions {
   const plan =
     minutes === undefined
-      ? WEATHER_PLAN_OPTIONS
+      ? { ...WEATHER_PLAN_OPTIONS, isUnbiased: unbiased }
       : {
           ...DEFAULT_PLAN_OPTIONS,
           faultsMs: Number(minutes) * MINUTE_MS,
           calmMs: Number(calm ?? 0) * MINUTE_MS,
+          isUnbiased: unbiased,
         };
   if (families === undefined) return plan;
   const named = families.split(",").filter((name) => name !== "");
@@ -112,6 +115,7 @@ async function main(): Promise<void> {
       calm: { type: "string" },
       hurry: { type: "string", default: "1" },
       families: { type: "string" },
+      unbiased: { type: "boolean", default: false },
       twice: { type: "boolean", default: false },
       "twice-every": { type: "string", default: "0" },
       verbose: { type: "boolean", default: false },
@@ -132,11 +136,13 @@ async function main(): Promise<void> {
   const startedMs = performance.now();
   const startedCpu = process.cpuUsage();
   let failed = 0;
-  let virtualMs = 0;
+  const sums = new Map<string, number>();
   for (let seed = first; seed < first + count; seed++) {
     const plan = hurriedOptions(seed, options, hurry);
     const once = await run(seed, plan, values.verbose);
-    virtualMs += once.result.statistics["virtualMs"] ?? 0;
+    for (const [name, value] of Object.entries(once.result.statistics)) {
+      sums.set(name, (sums.get(name) ?? 0) + value);
+    }
     const isTwice = twiceEvery > 0 && (seed - first) % twiceEvery === 0;
     const second = isTwice ? await run(seed, plan, values.verbose) : once;
     const differs = second.result.traceHash !== once.result.traceHash;
@@ -149,11 +155,16 @@ async function main(): Promise<void> {
   }
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(startedCpu);
-  const cpuSeconds = (user + system) / 1e6;
+  const sum = (name: string): number => sums.get(name) ?? 0;
+  const virtualMinutes = (sum("virtualMs") / MINUTE_MS / count).toFixed(1);
+  const cpuMs = ((user + system) / 1000 / count).toFixed(0);
   process.stdout.write(
-    `${count} seeds, ${failed} failed; ${(virtualMs / 60_000 / count).toFixed(1)} virtual minutes ` +
-      `a seed; ${seconds.toFixed(1)} s, ${((1000 * cpuSeconds) / count).toFixed(0)} ms of ` +
-      `processor time a seed\n`,
+    `${sum("hits")} faults of nodes: ${sum("hitsOfOwners")} hit an owner, ` +
+      `${sum("hitsDuringMoves")} came while a partition moved, ${sum("hitsOfMovers")} of them to ` +
+      `a node of that move (${sum("fault moveStrike")} armed by one); ${sum("coordinatorActs")} ` +
+      `acts of coordinators, ${sum("coordinatorsAtOnce")} while another one was acting\n` +
+      `${count} seeds, ${failed} failed; ${virtualMinutes} virtual minutes a seed; ` +
+      `${seconds.toFixed(1)} s, ${cpuMs} ms of processor time a seed\n`,
   );
   if (failed > 0) process.exitCode = 1;
 }

@@ -7,6 +7,7 @@ import {
   drawPlan,
   FAULT_FAMILIES,
   type FaultFamily,
+  isStrike,
   type PlanOptions,
 } from "../../src/simulation/fault-plan.ts";
 import { SimRandom } from "../../src/simulation/sim-random.ts";
@@ -30,10 +31,12 @@ export function densePlan(seed: number): PlanOptions {
   const nodesMax = nodes + random.below(2);
   const often = OFTEN[seed % OFTEN.length] as (typeof OFTEN)[number];
   const share = random.pick([0.3, 0.8]);
+  const strikes = new SimRandom(seed, "dense/strikes");
+  const streamOf = (name: FaultFamily): SimRandom => (isStrike(name) ? strikes : random);
   const turnMaxMs = new SimRandom(seed, "dense/turns").pick([0, 2, 10, 30]);
   return {
     ...options,
-    families: [...FAULT_FAMILIES.filter(() => random.chance(share)), ...often],
+    families: [...FAULT_FAMILIES.filter((name) => streamOf(name).chance(share)), ...often],
     override: {
       nodes,
       nodesMax,

@@ -4,17 +4,19 @@
  * Invariant: draws only from its own stream, so that a change of the workload does not change the faults.
  */
 
-import type { FaultFamily, FaultPlan } from "./fault-plan.ts";
+import { type FaultFamily, type FaultPlan, isStrike } from "./fault-plan.ts";
+import { MoveStrikes } from "./move-strikes.ts";
 import type { SimChanges } from "./sim-changes.ts";
 import type { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import type { SimControlStore } from "./sim-control-store.ts";
-import type { SimMachine } from "./sim-life.ts";
+import type { SimLife, SimMachine } from "./sim-life.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { SimNodeLogs } from "./sim-node-logs.ts";
 import type { SimRandom } from "./sim-random.ts";
 import type { SimNetwork } from "./sim-transport.ts";
 import type { SimWorld } from "./sim-world.ts";
-import { afterWithin, type Stretch } from "./storms.ts";
+import { afterWithin, isWithin, type Stretch } from "./storms.ts";
+import { type Ownership, Victims } from "./victims.ts";
 
 export interface SimCluster {
   readonly world: SimWorld;
@@ -26,6 +28,7 @@ export interface SimCluster {
   readonly checkpoints: SimCheckpointStore;
   readonly network: SimNetwork;
   readonly changes: SimChanges;
+  readonly ownership: Ownership;
 }
 
 /** Leaps further than this are an operator's mistake that entry times are bounded against; rarer. */
@@ -33,6 +36,8 @@ const WALL_JUMP_MAX_MS = 30_000;
 
 /** What finding a dead member and sealing its log may take beyond the lease. */
 const SEALING_MAX_MS = 3000;
+/** Share of the acts of a coordinator in which it freezes. */
+const COORDINATOR_STRIKES = 0.2;
 /** By which a machine's watches come back after the machine. */
 const ECHO_MAX_MS = 2000;
 /** Between two tries of a process to reach the servers again. */
@@ -44,12 +49,67 @@ export class FaultDriver {
   readonly #joined: Set<SimNode>;
   readonly #drained: Set<SimNode> = new Set();
   readonly injected: Map<FaultFamily, number> = new Map();
+  readonly #victims: Victims;
+  readonly #moveStrikes: MoveStrikes | null;
+  readonly #coordinatorStrikes: SimRandom;
   #isHealed = false;
 
   constructor(cluster: SimCluster) {
+    const { world, plan, ownership } = cluster;
     this.#cluster = cluster;
-    this.#random = cluster.world.random("faults");
-    this.#joined = new Set(cluster.nodes.slice(0, cluster.plan.nodes));
+    this.#random = world.random("faults");
+    this.#joined = new Set(cluster.nodes.slice(0, plan.nodes));
+    const { partitions, isBiasedToOwners: isBiased } = plan;
+    this.#victims = new Victims({ world, ownership, partitions, isBiased });
+    const isStriking = plan.families.includes("moveStrike");
+    this.#coordinatorStrikes = world.random("faults/coordinator strikes");
+    this.#moveStrikes = isStriking ? this.#createMoveStrikes() : null;
+  }
+
+  /** Faults of nodes by what they hit. */
+  get hits(): Readonly<Record<string, number>> {
+    return this.#victims.counts;
+  }
+
+  /** To be called with each table that is stored. */
+  tableStored(): void {
+    const table = this.#cluster.ownership.table();
+    if (table !== null) this.#moveStrikes?.tableStored(table);
+  }
+
+  /**
+   * To be called with each act of a coordinator, its request on the way: it freezes until others coordinate, and goes on
+   * where it was.
+   */
+  coordinatorActed({ machine }: SimLife): void {
+    const { world, plan } = this.#cluster;
+    if (!plan.families.includes("coordinatorStrike") || machine.isFrozen || this.#isHealed) return;
+    const random = this.#coordinatorStrikes;
+    const node = this.#running().find((one) => one.machine === machine);
+    const isDue = this.#running().length > 1 && isWithin(plan.weather.storms, world.nowMs);
+    if (node === undefined || !isDue || !random.chance(COORDINATOR_STRIKES)) return;
+    this.#countFault("coordinatorStrike");
+    this.#victims.hit(node);
+    const durationMs = random.between(1.2, 4) * plan.leaseTtlMs + random.unit() * SEALING_MAX_MS;
+    const how = random.chance(0.5) ? "pause" : "suspend";
+    this.#freeze(how, machine, durationMs);
+  }
+
+  #createMoveStrikes(): MoveStrikes {
+    const { world, plan } = this.#cluster;
+    return new MoveStrikes({
+      random: world.random("faults/move strikes"),
+      isDue: () => isWithin(plan.weather.storms, world.nowMs),
+      after: (delayMs, work) => this.#after(delayMs, work),
+      strike: (incarnation, how) => {
+        const struck = (node: SimNode): boolean => node.current?.incarnation === incarnation;
+        const node = this.#running().find(struck);
+        if (node === undefined) return;
+        this.#countFault("moveStrike");
+        world.trace("move strike", node.machine.index, incarnation);
+        this.#injectNode(how, node);
+      },
+    });
   }
 
   /** Nodes that have been started once. */
@@ -59,8 +119,8 @@ export class FaultDriver {
 
   start(): void {
     for (const node of this.#joined) this.#after(this.#random.unit() * 2000, () => node.boot());
-    const { families, weather, faultGapMs, calmFaultGapMs } = this.#cluster.plan;
-    if (families.length === 0) return;
+    const { weather, faultGapMs, calmFaultGapMs } = this.#cluster.plan;
+    if (this.#timedFamilies().length === 0) return;
     this.#scheduleNext(this.#random, weather.storms, faultGapMs);
     if (weather.calms.length === 0) return;
     this.#scheduleNext(this.#cluster.world.random("faults/calm"), weather.calms, calmFaultGapMs);
@@ -91,14 +151,22 @@ export class FaultDriver {
   }
 
   #scheduleNext(random: SimRandom, stretches: readonly Stretch[], gapMs: number): void {
-    const { world, plan } = this.#cluster;
+    const { world } = this.#cluster;
     const atMs = afterWithin(stretches, world.nowMs, random.exponential(gapMs));
     this.#after(atMs - world.nowMs, () => {
-      const family = random.pick(plan.families);
-      this.injected.set(family, (this.injected.get(family) ?? 0) + 1);
+      const family = random.pick(this.#timedFamilies());
+      this.#countFault(family);
       this.#inject(family);
       this.#scheduleNext(random, stretches, gapMs);
     });
+  }
+
+  #timedFamilies(): readonly FaultFamily[] {
+    return this.#cluster.plan.families.filter((family) => !isStrike(family));
+  }
+
+  #countFault(family: FaultFamily): void {
+    this.injected.set(family, (this.injected.get(family) ?? 0) + 1);
   }
 
   #after(delayMs: number, work: () => void): void {
@@ -122,7 +190,7 @@ export class FaultDriver {
 
   #inject(family: FaultFamily): void {
     const running = this.#running();
-    const node = running.length === 0 ? null : this.#random.pick(running);
+    const drawn = running.length === 0 ? null : this.#random.pick(running);
     switch (family) {
       case "natsAway":
       case "mongoAway":
@@ -132,11 +200,12 @@ export class FaultDriver {
       case "leaderLoss":
         return this.#loseLeader();
       default:
-        if (node !== null) this.#injectNode(family, node);
+        if (drawn !== null) this.#injectNode(family, this.#victims.choose(drawn, running));
     }
   }
 
   #injectNode(family: FaultFamily, node: SimNode): void {
+    this.#victims.hit(node);
     const { control } = this.#cluster;
     const { machine } = node;
     switch (family) {

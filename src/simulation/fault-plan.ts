@@ -30,8 +30,18 @@ export const FAULT_FAMILIES = [
   "drain",
   "leave",
   "join",
+  "moveStrike",
+  "coordinatorStrike",
 ] as const;
 export type FaultFamily = (typeof FAULT_FAMILIES)[number];
+
+/** They come with a move, or with an act of a coordinator, not by the clock. */
+const STRIKES: readonly FaultFamily[] = ["moveStrike", "coordinatorStrike"];
+
+/** True for families that are armed by what the cluster does, and not drawn from time to time. */
+export function isStrike(family: FaultFamily): boolean {
+  return STRIKES.includes(family);
+}
 
 export interface FaultPlan {
   readonly seed: number;
@@ -57,6 +67,8 @@ export interface FaultPlan {
   readonly faultGapMs: number;
   readonly calmFaultGapMs: number;
   readonly families: readonly FaultFamily[];
+  /** Faults befall nodes that own much more often. */
+  readonly isBiasedToOwners: boolean;
   readonly log: ServiceFaults;
   readonly control: ControlFaults;
   readonly checkpoints: ServiceFaults;
@@ -79,6 +91,8 @@ export interface PlanOptions {
   readonly healMs: number;
   /** Only these families; default: drawn. */
   readonly families?: readonly FaultFamily[];
+  /** Any node may be hit, at any time: what seeds were before faults had a bias to owners and moves. */
+  readonly isUnbiased?: boolean;
   /** Set these instead of what was drawn. */
   readonly override?: Partial<FaultPlan>;
 }
@@ -117,8 +131,13 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     lag: lags,
     ambush: ambushes,
     halfCheckpoint: new SimRandom(seed, "plan/half checkpoints"),
+    moveStrike: new SimRandom(seed, "plan/move strikes"),
+    coordinatorStrike: new SimRandom(seed, "plan/coordinator strikes"),
   };
-  const drawn = FAULT_FAMILIES.filter((name) => (streams[name] ?? random).chance(0.5));
+  const { isUnbiased = false } = options;
+  const drawn = FAULT_FAMILIES.filter(
+    (name) => (streams[name] ?? random).chance(0.5) && !(isUnbiased && isStrike(name)),
+  );
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);
   const turnMaxMs = new SimRandom(seed, "plan/turns").pick([0, 0, 1, 10]);
@@ -142,6 +161,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     faultGapMs: isQuiet ? 60_000 : random.pick([3000, 8000, 20_000]),
     calmFaultGapMs: 60_000,
     families,
+    isBiasedToOwners: !isUnbiased && new SimRandom(seed, "plan/victims").chance(0.75),
     log: drawService(random, isQuiet),
     control: drawControl(random, isQuiet),
     checkpoints: drawService(random, isQuiet),

@@ -4,6 +4,8 @@
  * Invariant: equal seeds and options give equal traces. `failures` empty means that no promise was seen broken.
  */
 
+import { TABLE_KEY } from "../control-plane/control-store.ts";
+import type { ControlTable } from "../model/ownership.ts";
 import { DEFAULT_RULE } from "../model/status.ts";
 import { type Logger, SILENT_LOGGER } from "../runtime/logger.ts";
 import type { ClusterPorts, ClusterSettings } from "../server/assemble-cluster-node.ts";
@@ -11,6 +13,7 @@ import { LogChecker } from "./checkers/log-checker.ts";
 import { OpenChecker } from "./checkers/open-checker.ts";
 import { ReplayChecker } from "./checkers/replay-checker.ts";
 import { TableChecker } from "./checkers/table-checker.ts";
+import { CoordinatorWatch } from "./coordinator-watch.ts";
 import { FaultDriver, type SimCluster } from "./fault-driver.ts";
 import { DEFAULT_PLAN_OPTIONS, drawPlan, type FaultPlan, type PlanOptions } from "./fault-plan.ts";
 import { EVENT_KINDS, Oracle } from "./oracle.ts";
@@ -73,6 +76,7 @@ class Simulation {
   readonly #replayChecker: ReplayChecker;
   readonly #oracle: Oracle;
   readonly #workload: Workload;
+  readonly #coordinators: CoordinatorWatch;
   readonly #faults: FaultDriver;
   #healedAfterMs = 0;
 
@@ -98,7 +102,12 @@ class Simulation {
       rule: DEFAULT_RULE,
       windowMs: IDEMPOTENCY_WINDOW_MS,
     });
-    const history = historyOf([this.#logChecker, this.#tableChecker, this.#replayChecker]);
+    const table = (): ControlTable | null => this.#tableChecker.table;
+    this.#coordinators = new CoordinatorWatch(table);
+    const history = historyOf([
+      ...[this.#logChecker, this.#tableChecker, this.#replayChecker],
+      { recordPut: ({ key }) => (key === TABLE_KEY ? this.#faults.tableStored() : undefined) },
+    ]);
     this.#cluster = {
       world,
       plan,
@@ -108,6 +117,7 @@ class Simulation {
       checkpoints: new SimCheckpointStore(world, plan.checkpoints, history),
       network: new SimNetwork(world, plan.network),
       changes: new SimChanges(world, plan.log, (told) => this.#replayChecker.checkTold(told)),
+      ownership: { openOf: (incarnation) => this.#openChecker.openOf(incarnation), table },
     };
     this.#cluster.logs.logBytesMax = plan.logBytesMax ?? Number.POSITIVE_INFINITY;
     for (const [index, clock] of plan.clocks.entries()) {
@@ -115,7 +125,9 @@ class Simulation {
     }
     this.#oracle = new Oracle(world);
     this.#workload = new Workload({ world, plan, nodes, oracle: this.#oracle });
-    this.#faults = new FaultDriver(this.#cluster);
+    const faults = new FaultDriver(this.#cluster);
+    this.#faults = faults;
+    this.#coordinators.onAct = (life) => faults.coordinatorActed(life);
   }
 
   async run(): Promise<void> {
@@ -174,6 +186,9 @@ class Simulation {
       deaths: this.#tableChecker.deaths,
       starts: this.#cluster.nodes.reduce((sum, node) => sum + node.starts, 0),
       healedAfterMs: Math.round(this.#healedAfterMs),
+      ...this.#faults.hits,
+      coordinatorActs: this.#coordinators.acts,
+      coordinatorsAtOnce: this.#coordinators.overlaps,
     };
     for (const [family, count] of this.#faults.injected) statistics[`fault ${family}`] = count;
     for (const [code, count] of this.#workload.errors) statistics[`error ${code}`] = count;
@@ -305,8 +320,8 @@ class Simulation {
       random: this.#world.random(`node/${index}/${life.number}/${this.#world.instant}`),
       logger: this.#options.isVerbose === true ? this.#logger(index) : SILENT_LOGGER,
       metrics: new SimMetrics(),
-      log: logs.connect(life),
-      control: control.connect(life),
+      log: this.#coordinators.log(life, logs.connect(life)),
+      control: this.#coordinators.control(life, control.connect(life)),
       checkpoints: checkpoints.connect(life),
       connect: (incarnation) => network.connect(life, incarnation),
       changeSinks: [this.#cluster.changes.connect(life)],

@@ -54,6 +54,10 @@ export function afterWithin(stretches: readonly Stretch[], nowMs: number, gapMs:
   return atMs + leftMs;
 }
 
+export function isWithin(stretches: readonly Stretch[], atMs: number): boolean {
+  return stretches.some(({ startMs, endMs }) => startMs <= atMs && atMs < endMs);
+}
+
 /** None is shorter than half of what it would be if all were equal. */
 function shares(random: SimRandom, count: number, sum: number): number[] {
   const parts = Array.from({ length: count }, () => random.unit());

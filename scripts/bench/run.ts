@@ -12,6 +12,7 @@ import { MIX_NAMES, type MixName } from "../../src/cli/load/mixes.ts";
 import { parseDurationMs } from "../../src/config/option-value.ts";
 import { scheduleAsBatch } from "../shared-cores.ts";
 import { bulkPart } from "./bulk-part.ts";
+import { commitText } from "./commit-text.ts";
 import { TARGET_NAMES } from "./compare.ts";
 import { connectionsPart } from "./connections-part.ts";
 import { disturbedPart } from "./disturbed-part.ts";
@@ -163,6 +164,7 @@ async function main(): Promise<void> {
   }
   // All targets and the load tool alike, as `npm run cluster` does.
   scheduleAsBatch();
+  const commit = commitText();
   const { tables, images } = await runParts(contextOf());
   if (values["no-write"] || process.exitCode === 1) return;
   const argv = process.argv.slice(2);
@@ -170,7 +172,7 @@ async function main(): Promise<void> {
   const date = new Date().toISOString().slice(0, 10);
   const docs = new URL("../../docs/", import.meta.url);
   await mkdir(docs, { recursive: true });
-  await writeFile(new URL("benchmarks.md", docs), markdownOf({ command, date, tables }));
+  await writeFile(new URL("benchmarks.md", docs), markdownOf({ command, commit, date, tables }));
   for (const [name, svg] of images) await writeFile(new URL(name, docs), svg);
 }
 

@@ -1,0 +1,20 @@
+/** Which source is measured: what a table says is true of no other. */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Such as "1a2b3c4 with uncommitted changes". Documents do not count as changes: the benchmark writes them itself. */
+export function commitText(): string {
+  try {
+    const hash = git("rev-parse", "--short", "HEAD");
+    const isChanged = git("status", "--porcelain", "--", ".", ":!docs") !== "";
+    return isChanged ? `${hash} with uncommitted changes` : hash;
+  } catch {
+    return "unknown";
+  }
+}
+
+function git(...argv: readonly string[]): string {
+  return execFileSync("git", argv, { cwd: ROOT, encoding: "utf8", stdio: "pipe" }).trim();
+}

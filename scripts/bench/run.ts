@@ -1,12 +1,11 @@
 /**
  * `npm run bench`: limits of the machine, this node and cluster beside a bare uWebSockets.js server and other peers, in
- * one go; writes docs/benchmarks.md and its plots. Method: every target and the load tool are processes of their own; the
+ * one go or, by `--only`, in pieces; writes docs/benchmarks.md and its plots after each part. Method: every target and the load tool are processes of their own; the
  * targets take turns over the rounds, so that a slow minute of the machine hits all; medians. Each run's counts are
  * verified. Options: `--only` and `--targets` (their values: `--help`), `--rounds`, `--events` or `--duration`, `--warmup`,
  * `--settle` (a load before those that are measured), `--connections` (several with commas), `--bulk-connections`,
  * `--mix`, `--domains` (of the part `memory`, which `--domains-10m` adds to `--only`), `--scale`, `--no-write`.
  */
-import { mkdir, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { MIX_NAMES, type MixName } from "../../src/cli/load/mixes.ts";
 import { parseDurationMs } from "../../src/config/option-value.ts";
@@ -26,10 +25,10 @@ import { mixedPart } from "./mixed-part.ts";
 import { mixesPart } from "./mixes-part.ts";
 import { openLoopPart } from "./open-loop-part.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
-import { svgOf } from "./plots.ts";
 import { readsPart } from "./reads-part.ts";
-import { markdownOf, plotFileName, tableText } from "./report.ts";
+import { tableText } from "./report.ts";
 import { restorePart } from "./restore-part.ts";
+import { keepResult, writeDocument } from "./results.ts";
 import { singlePart } from "./single-part.ts";
 
 /** In the order of their tables. */
@@ -130,31 +129,24 @@ function chosenParts(): readonly BenchPart[] {
   return PARTS.filter(({ name }) => names.has(name));
 }
 
-interface Results {
-  readonly tables: readonly Table[];
-  /** SVG by file name. */
-  readonly images: ReadonlyMap<string, string>;
-}
-
-/** A part that fails does not cost the figures of the others: they are printed, and nothing is written. */
-async function runParts(context: BenchContext): Promise<Results> {
-  const tables: Table[] = [];
-  const images = new Map<string, string>();
-  for (const part of chosenParts()) {
-    context.say(`── ${part.name}`);
-    try {
-      const made = await part.run(context);
-      for (const table of made) context.say(`\n${tableText(table)}\n`);
-      for (const { plot, title } of made) {
-        if (plot !== undefined) images.set(plotFileName(plot), await svgOf(plot, title));
-      }
-      tables.push(...made);
-    } catch (error) {
-      process.exitCode = 1;
-      console.error(`Part ${part.name} failed:`, error);
-    }
+/** Keeps null of a part that failed: it does not cost the figures of the others. */
+async function runPart(
+  part: BenchPart,
+  context: BenchContext,
+  keep: (tables: readonly Table[] | null) => Promise<void>,
+): Promise<void> {
+  context.say(`── ${part.name}`);
+  const startMs = performance.now();
+  try {
+    const tables = await part.run(context);
+    for (const table of tables) context.say(`\n${tableText(table)}\n`);
+    await keep(tables);
+    context.say(`── ${part.name} took ${Math.round((performance.now() - startMs) / 1000)} s`);
+  } catch (error) {
+    process.exitCode = 1;
+    console.error(`Part ${part.name} failed:`, error);
+    await keep(null);
   }
-  return { tables, images };
 }
 
 async function main(): Promise<void> {
@@ -164,16 +156,18 @@ async function main(): Promise<void> {
   }
   // All targets and the load tool alike, as `npm run cluster` does.
   scheduleAsBatch();
-  const commit = commitText();
-  const { tables, images } = await runParts(contextOf());
-  if (values["no-write"] || process.exitCode === 1) return;
+  const context = contextOf();
   const argv = process.argv.slice(2);
   const command = ["npm run bench", ...(argv.length === 0 ? [] : ["--", ...argv])].join(" ");
-  const date = new Date().toISOString().slice(0, 10);
-  const docs = new URL("../../docs/", import.meta.url);
-  await mkdir(docs, { recursive: true });
-  await writeFile(new URL("benchmarks.md", docs), markdownOf({ command, commit, date, tables }));
-  for (const [name, svg] of images) await writeFile(new URL(name, docs), svg);
+  const commit = commitText();
+  for (const part of chosenParts()) {
+    await runPart(part, context, async (tables) => {
+      if (values["no-write"]) return;
+      const date = new Date().toISOString().slice(0, 10);
+      await keepResult({ part: part.name, command, commit, date, tables });
+      await writeDocument(PART_NAMES);
+    });
+  }
 }
 
 await main();

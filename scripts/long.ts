@@ -56,6 +56,14 @@ const PARTS: readonly Part[] = [
     isBuilt: true,
     command: (times) => ["scripts/chaos.ts", "--dropped-acks", `${times}`],
   },
+  {
+    name: "differential",
+    times: 2000,
+    isBuilt: false,
+    command: (times, seed) => {
+      return ["scripts/differential.ts", "--scripts", `${times}`, "--seed", `${seed * 1_000_000}`];
+    },
+  },
   powerCuts("node"),
   powerCuts("cluster"),
   {

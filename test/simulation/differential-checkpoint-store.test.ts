@@ -9,19 +9,27 @@ import type {
   Position,
 } from "../../src/checkpoint/checkpoint-store.ts";
 import { MongoCheckpointStore } from "../../src/checkpoint/mongo-checkpoint-store.ts";
-import { MongoConnection } from "../../src/runtime/mongo-connection.ts";
+import { MONGO_CALL_TIMEOUT_MS, MongoConnection } from "../../src/runtime/mongo-connection.ts";
 import { SimCheckpointStore } from "../../src/simulation/sim-checkpoint-store.ts";
 import type { SimRandom } from "../../src/simulation/sim-random.ts";
 import { NO_SERVICE_FAULTS } from "../../src/simulation/sim-service.ts";
 import { historyOf } from "../../src/simulation/store-history.ts";
 import { setOf } from "../conformance/checkpoint-store.ts";
 import { TestMongod } from "../support/mongod.ts";
-import { compareScripts, outcomeOf, type ScriptWorld } from "./differential.ts";
+import { CheckpointDoubts } from "./checkpoint-doubts.ts";
+import { compareScripts, outcomeOf, type ScriptWorld, until } from "./differential.ts";
 import { TestWorld } from "./test-world.ts";
 
 const CLIENTS = 2;
 const PARTITIONS = [0, 1, 2];
 const BUCKETS = [60, 120, 180];
+/** Of a call while mongod is away: long enough for one that is there, short enough for a script. */
+const AWAY_TIMEOUT_MS = 300;
+/** One outage of so many is a kill; the others close every connection that asks for something, which is quicker. */
+const KILL_EVERY = 5;
+const FALTER_SHARE = 0.08;
+const FAULTY_SHARE = 0.2;
+const FALTERING = { ...NO_SERVICE_FAULTS, requestLost: 0.3, answerLost: 0.4 };
 
 interface DrawnPage {
   readonly partition: number;
@@ -35,6 +43,8 @@ type Operation =
   | { readonly kind: "begin"; client: number; full: boolean | null }
   | { readonly kind: "put"; client: number; pages: readonly DrawnPage[] }
   | { readonly kind: "commit"; client: number; set: ManifestSet }
+  /** A commit while the store stores some of what it is sent, answers some of that, or none. */
+  | { readonly kind: "falter"; client: number; set: ManifestSet; requests: number }
   | { readonly kind: "abandon" | "reopen" | "wantsFull"; client: number }
   | { readonly kind: "manifests"; client: number; partitions: readonly number[] | null }
   | { readonly kind: "pages"; client: number; partitions: readonly number[] };
@@ -84,8 +94,17 @@ function draw(random: SimRandom): Operation {
   return { kind: "pages", client, partitions: some };
 }
 
+function drawFaulty(random: SimRandom): Operation {
+  if (!random.chance(FALTER_SHARE)) return draw(random);
+  const client = random.below(CLIENTS);
+  return { kind: "falter", client, set: drawSet(random), requests: random.below(3) };
+}
+
 interface StoreWorld {
   connect(): Promise<CheckpointStore>;
+  setAway(isAway: boolean): Promise<void>;
+  /** `work` while the store falters; how many requests pass before is a hint. */
+  falter<T>(requests: number, work: () => Promise<T>): Promise<T>;
   play<T>(work: () => Promise<T>): Promise<T>;
   dispose(): Promise<void>;
 }
@@ -97,22 +116,29 @@ interface Client {
   life: number;
   /** Put since `begin`: seen by others only perhaps. */
   put: CheckpointPage[];
-}
-
-/** The highest position of a page that was put and may be there or not, and who put it; null: several. */
-interface Doubt {
-  readonly position: Position;
-  readonly life: number | null;
+  /** Something of this checkpoint was under way while the store was away: it may fail later, or not. */
+  isHurt: boolean;
 }
 
 class CheckpointScript implements ScriptWorld<Operation> {
   readonly #world: StoreWorld;
+  readonly #isFaulty: boolean;
   readonly #clients: Client[] = [];
-  readonly #doubtful = new Map<string, Doubt>();
+  readonly #doubts = new CheckpointDoubts();
   #lives = 0;
+  #isAway = false;
 
-  constructor(world: StoreWorld) {
+  /** Faulty: with a whole checkpoint before everything, so that nobody has to guess what the store is. */
+  constructor(world: StoreWorld, isFaulty = false) {
     this.#world = world;
+    this.#isFaulty = isFaulty;
+  }
+
+  async setAway(isAway: boolean): Promise<void> {
+    this.#isAway = isAway;
+    this.#doubts.hasFault = true;
+    for (const client of this.#clients) if (client.put.length > 0) client.isHurt = true;
+    await this.#world.setAway(isAway);
   }
 
   async dispose(): Promise<void> {
@@ -123,9 +149,7 @@ class CheckpointScript implements ScriptWorld<Operation> {
   }
 
   async run(operation: Operation): Promise<string> {
-    while (this.#clients.length < CLIENTS) {
-      this.#clients.push(await this.#newClient());
-    }
+    if (this.#clients.length === 0) await this.#open();
     const client = this.#clients[operation.client] as Client;
     if (operation.kind === "reopen") {
       // A process that has died: what it had put and not committed is in doubt.
@@ -135,9 +159,22 @@ class CheckpointScript implements ScriptWorld<Operation> {
     return this.#world.play(() => outcomeOf(() => this.#outcome(operation, client)));
   }
 
+  async #open(): Promise<void> {
+    while (this.#clients.length < CLIENTS) this.#clients.push(await this.#newClient());
+    const [client] = this.#clients;
+    if (!this.#isFaulty || client === undefined) return;
+    const manifests = PARTITIONS.map((partition) => {
+      return { partition, watermark: position(1, 1), keyBuckets: [], domainCount: 0 };
+    });
+    await this.#world.play(async () => {
+      const writer = await this.#begun(client, true);
+      await this.#commit(client, writer, { ...setOf(1), manifests });
+    });
+  }
+
   async #newClient(): Promise<Client> {
     const store = await this.#world.connect();
-    return { store, writer: null, life: ++this.#lives, put: [] };
+    return { store, writer: null, life: ++this.#lives, put: [], isHurt: false };
   }
 
   async #outcome(operation: Operation, client: Client): Promise<string> {
@@ -148,11 +185,19 @@ class CheckpointScript implements ScriptWorld<Operation> {
         await this.#begun(client, operation.full);
         return "begun";
       case "put":
-        await this.#put(client, await this.#begun(client), operation.pages);
-        return "put";
+        return this.#put(client, await this.#begun(client), operation.pages);
       case "commit":
         if (writer === null) return "nothing";
         return this.#commit(client, writer, operation.set);
+      case "falter": {
+        if (writer === null) return "nothing";
+        const { set, requests } = operation;
+        this.#doubts.hasFault = true;
+        // Away is away, whatever else it does.
+        if (this.#isAway) return this.#commit(client, writer, set);
+        client.isHurt = true;
+        return this.#world.falter(requests, () => this.#commit(client, writer, set));
+      }
       case "abandon":
         client.writer = null;
         await writer?.abandon();
@@ -162,7 +207,7 @@ class CheckpointScript implements ScriptWorld<Operation> {
       case "manifests": {
         const { partitions } = operation;
         const set = await store.readManifests(partitions === null ? null : new Set(partitions));
-        return set === null ? "none" : `manifests ${JSON.stringify(sorted(set))}`;
+        return set === null ? "none" : `manifests ${this.#doubts.manifestsSeen(set)}`;
       }
       case "pages":
         return (await this.#pages(store, operation.partitions)) || "empty";
@@ -174,109 +219,175 @@ class CheckpointScript implements ScriptWorld<Operation> {
   async #begun(client: Client, isFull: boolean | null = null): Promise<CheckpointWriter> {
     if (client.writer !== null) return client.writer;
     const writer = await client.store.begin(isFull ?? client.store.wantsFull);
-    Object.assign(client, { writer, put: [], life: ++this.#lives });
+    Object.assign(client, { writer, put: [], life: ++this.#lives, isHurt: false });
     return writer;
   }
 
-  async #put(client: Client, writer: CheckpointWriter, drawn: readonly DrawnPage[]): Promise<void> {
+  async #put(
+    client: Client,
+    writer: CheckpointWriter,
+    drawn: readonly DrawnPage[],
+  ): Promise<string> {
     const pages = drawn.map(({ partition, kind, id, epoch, sequence }) => {
       // One writer has one page for one position: requests of it arrive in any order.
       const fill = (client.life * 31 + partition * 17 + id + epoch * 7 + sequence * 13) & 255;
       const bytes = new Uint8Array(fill % 19 === 0 ? 70_000 : fill % 40).fill(fill);
       return { partition, kind, id, position: position(epoch, sequence), bytes };
     });
-    for (const page of pages) {
-      const before = this.#doubtful.get(keyOf(page));
-      const life = before === undefined || before.life === client.life ? client.life : null;
-      const isHigher = before === undefined || isBefore(before.position, page.position);
-      this.#doubtful.set(keyOf(page), {
-        position: isHigher ? page.position : before.position,
-        life,
-      });
-    }
+    if (this.#isAway) client.isHurt = true;
+    for (const page of pages) this.#doubts.put(page, client.life);
     client.put.push(...pages);
-    await writer.putPages(pages);
+    const work = writer.putPages(pages).then(() => "put");
+    // When a page is sent, and so when its failure shows, is a store's own affair; a commit would not get past it.
+    return client.isHurt ? either(work, ["put", "!checkpoint_unavailable"]) : work;
   }
 
   async #commit(client: Client, writer: CheckpointWriter, set: ManifestSet): Promise<string> {
-    client.writer = null;
-    const bytes = await writer.commit(set);
-    // A store that tidies up may know of a page of keys that is in doubt, or not: it stays in doubt.
-    for (const page of client.put) {
-      const doubt = this.#doubtful.get(keyOf(page));
-      if (doubt === undefined || (page.kind === "keys" && doubt.life !== client.life)) continue;
-      const isOwn = doubt.life === client.life && !isBefore(page.position, doubt.position);
-      if (isOwn || isBefore(doubt.position, page.position)) this.#doubtful.delete(keyOf(page));
+    const { put, life, isHurt } = client;
+    Object.assign(client, { writer: null, put: [], isHurt: false });
+    const work = writer.commit(set).then((bytes) => {
+      this.#doubts.confirmed(set, put);
+      return `committed ${bytes >= 0}`;
+    });
+    // Nothing gets through, so that this outcome is no doubt.
+    if (!isHurt || this.#isAway) {
+      const outcome = await work;
+      this.#doubts.attempted(set, put);
+      this.#doubts.settled(set, put, life);
+      return outcome;
     }
-    client.put = [];
-    return `committed ${bytes >= 0}`;
+    if (isForeign(set)) return either(work, ["!checkpoint_unavailable", "!checkpoint_damaged"]);
+    this.#doubts.attempted(set, put);
+    return either(work, ["committed true", "!checkpoint_unavailable"]);
   }
 
   async #pages(store: CheckpointStore, partitions: readonly number[]): Promise<string> {
-    const seen: string[] = [];
+    const pages: CheckpointPage[] = [];
     for await (const page of store.readPages(new Set(partitions))) {
-      if (this.#doubtful.has(keyOf(page))) continue;
-      const { epoch, incarnation, sequence } = page.position;
-      const { length } = page.bytes;
-      seen.push(`${keyOf(page)}@${epoch}.${incarnation}.${sequence}:${length}:${page.bytes[0]}`);
+      pages.push({ ...page, bytes: page.bytes.slice() });
     }
-    return seen.length === 0 ? "" : `pages ${seen.sort().join()}`;
+    const seen = this.#doubts.pagesSeen(partitions, pages);
+    return seen === "" ? "" : `pages ${seen}`;
   }
 }
 
-function keyOf({ partition, kind, id }: CheckpointPage): string {
-  return `${partition}/${kind}/${id}`;
+/** Another identity than all others: never stored. */
+function isForeign({ partitions, hashName }: ManifestSet): boolean {
+  const { partitions: known, hashName: knownName } = setOf(1);
+  return partitions !== known || hashName !== knownName;
 }
 
-function isBefore(a: Position, b: Position): boolean {
-  return a.epoch < b.epoch || (a.epoch === b.epoch && a.sequence < b.sequence);
-}
-
-function sorted(set: ManifestSet): unknown {
-  const manifests = [...set.manifests].sort((a, b) => a.partition - b.partition);
-  const { formatVersion, partitions, hashName, canonicalisationVersion, timeMs } = set;
-  return [formatVersion, partitions, hashName, canonicalisationVersion, timeMs, manifests];
+/** Where each of these outcomes is right. */
+async function either(work: Promise<string>, outcomes: readonly string[]): Promise<string> {
+  const outcome = await outcomeOf(() => work);
+  return outcomes.includes(outcome) ? "either" : outcome;
 }
 
 let mongod: TestMongod;
 let connection: MongoConnection;
+let timeoutMs = MONGO_CALL_TIMEOUT_MS;
 
 before(async () => {
   mongod = await TestMongod.start();
   connection = new MongoConnection({ mongoUrl: mongod.url, database: "test", name: "test" });
+  Object.defineProperty(connection, "callTimeoutMs", { get: () => timeoutMs });
 });
 after(async () => {
   await connection?.close();
   await mongod?.dispose();
 });
 
-async function real(): Promise<ScriptWorld<Operation>> {
-  return new CheckpointScript({
+let outages = 0;
+
+/** Connections that ask for one of these are closed, after so many requests. */
+async function closeConnections(commands: readonly string[], skip: number): Promise<void> {
+  const data = { failCommands: commands, appName: "test", closeConnection: true };
+  const mode = skip === 0 ? "alwaysOn" : { skip };
+  await mongod.command({ configureFailPoint: "failCommand", mode, data });
+}
+
+async function setMongoAway(isAway: boolean): Promise<void> {
+  const isKill = outages % KILL_EVERY === 0;
+  if (isAway) {
+    timeoutMs = AWAY_TIMEOUT_MS;
+    if (isKill) await mongod.kill();
+    else await closeConnections(["find", "update", "insert", "delete", "aggregate"], 0);
+    return;
+  }
+  if (isKill) await mongod.restart();
+  else await mongod.command({ configureFailPoint: "failCommand", mode: "off" });
+  outages++;
+  timeoutMs = MONGO_CALL_TIMEOUT_MS;
+  const ping = () => connection.call("answer", () => connection.db.command({ ping: 1 }));
+  await until(() =>
+    ping().then(
+      () => true,
+      () => false,
+    ),
+  );
+}
+
+/** Every other time what arrives is stored, and an error told all the same. */
+async function faltering<T>(requests: number, work: () => Promise<T>): Promise<T> {
+  const untold = { code: 64, errmsg: "waiting for replication timed out" };
+  const data = { failCommands: ["update"], appName: "test", writeConcernError: untold };
+  const mode = { skip: requests };
+  if (requests % 2 === 0) await closeConnections(["update"], requests);
+  else await mongod.command({ configureFailPoint: "failCommand", mode, data });
+  try {
+    return await work();
+  } finally {
+    await mongod.command({ configureFailPoint: "failCommand", mode: "off" });
+  }
+}
+
+function real(isFaulty: boolean): ScriptWorld<Operation> {
+  const store: StoreWorld = {
     connect: async () => new MongoCheckpointStore({ connection, storeId: 4711 }),
     play: (work) => work(),
+    setAway: setMongoAway,
+    falter: faltering,
     dispose: async () => {
       // Making a database anew takes longer than a whole script.
       for (const name of ["store", "manifests", "pages", "parts"]) {
         await connection.collection(name).deleteMany({});
       }
     },
-  });
+  };
+  return new CheckpointScript(store, isFaulty);
 }
 
-async function simulated(): Promise<ScriptWorld<Operation>> {
+function simulated(isFaulty: boolean): ScriptWorld<Operation> {
   const world = new TestWorld();
   const store = new SimCheckpointStore(world.world, NO_SERVICE_FAULTS, historyOf([]));
   let lives = 0;
-  return new CheckpointScript({
+  const around: StoreWorld = {
     connect: async () => store.connect(world.boot(lives++)),
     play: (work) => world.play(work),
+    setAway: async (isAway) => {
+      store.service.isAway = isAway;
+      store.service.isFrozen = false;
+    },
+    falter: async (_requests, work) => {
+      store.service.faults = FALTERING;
+      try {
+        return await work();
+      } finally {
+        store.service.faults = NO_SERVICE_FAULTS;
+      }
+    },
     dispose: async () => undefined,
-  });
+  };
+  return new CheckpointScript(around, isFaulty);
 }
 
 describe("SimCheckpointStore against MongoDB", () => {
   it("has the outcomes of a real server", async () => {
-    await compareScripts({ port: "checkpoint store", draw, simulated, real, share: 0.5 }, [
+    const worlds = {
+      simulated: async () => simulated(false),
+      real: async () => real(false),
+    };
+    await compareScripts({ port: "checkpoint store", draw, ...worlds, share: 0.5 }, [
       "begin: begun",
       "begin: !checkpoint_unavailable",
       "commit: committed",
@@ -285,5 +396,25 @@ describe("SimCheckpointStore against MongoDB", () => {
       "manifests: manifests",
       "pages: pages",
     ]);
+  });
+
+  it("has them while the server is away, and may have stored half of a checkpoint", async () => {
+    const worlds = {
+      simulated: async () => simulated(true),
+      real: async () => real(true),
+    };
+    const port = "faulty checkpoint store";
+    await compareScripts(
+      { port, draw: drawFaulty, ...worlds, hasOutage: true, share: FAULTY_SHARE },
+      [
+        "begin: !checkpoint_unavailable",
+        "manifests: !checkpoint_unavailable",
+        "commit: committed",
+        "put: either",
+        "falter: either",
+        "away: away",
+        "back: back",
+      ],
+    );
   });
 });

@@ -3,10 +3,12 @@
  * simulator on it. A mutant that survives is a hole in the simulator: a fault, a piece of work or a check that is missing.
  * Usage: `npm run mutants -- [--only id,id] [--seed S] [--seeds N] [--catches K] [--limit SECONDS] [--list]`.
  * Each mutant runs until K seeds saw it, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
- * Mutants where the simulator does not go run the test files that they name instead, and those that few seeds see run
- * them as well: there the tests decide.
+ * A mutant is caught when a seed breaks one of the invariants that it names; one that breaks only others is a problem, of
+ * the mutant's list or of a checker. Mutants where the simulator does not go run the test files that they name instead.
+ * Those that few seeds see run them as well: there the tests decide, and the row says "no seed" where none saw it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -57,6 +59,9 @@ export class MutantTree {
     const path = await mkdtemp(join(tmpdir(), "catchall-mutants-"));
     for (const name of COPIED) await cp(join(ROOT, name), join(path, name), { recursive: true });
     await symlink(join(ROOT, "node_modules"), join(path, "node_modules"), "dir");
+    // Servers that were fetched before: tests of the copy need not fetch them again.
+    const cache = join(ROOT, ".cache");
+    if (existsSync(cache)) await symlink(cache, join(path, ".cache"), "dir");
     return new MutantTree(path);
   }
 
@@ -164,7 +169,8 @@ export function caught({ reports }: MutantReport): readonly SeedReport[] {
   return reports.filter(({ rules }) => rules.length > 0);
 }
 
-function seedRow(mutant: Mutant, report: MutantReport): Row {
+/** Caught by an invariant that was expected. Without any seed only where tests decide. */
+export function seedRow(mutant: Mutant, report: MutantReport): Row {
   const seen = caught(report);
   const by = new Map<string, number>();
   for (const { rules } of seen) {
@@ -173,16 +179,22 @@ function seedRow(mutant: Mutant, report: MutantReport): Row {
   }
   const rules = [...by].map(([rule, count]) => `${rule}×${count}`).join(" ");
   const isExpected = seen.some(({ rules }) => rules.some((rule) => mutant.expects.includes(rule)));
-  const survived = mutant.alsoTests === undefined ? "SURVIVED" : "no seed";
+  const isTested = mutant.alsoTests !== undefined;
+  const survived = isTested ? "no seed, the tests decide" : "SURVIVED";
   const notes = [
-    seen.length === 0 ? survived : isExpected ? "" : `expected ${mutant.expects.join("/")}`,
+    seen.length === 0
+      ? survived
+      : isExpected
+        ? ""
+        : `NOT EXPECTED: only ${mutant.expects.join("/")}`,
     report.isLate ? "time limit" : "",
     report.errors === "" ? "" : `process failed: ${report.errors.trim().split("\n").at(-1)}`,
   ].filter((note) => note !== "");
   const share = `${seen.length}/${report.reports.length}`.padStart(7);
   const first = String(seen[0]?.seed ?? "–").padStart(5);
   const text = `${share} ${first}  ${rules} ${notes.join("; ")}`.trimEnd();
-  return { text, isOk: seen.length > 0 && report.errors === "" };
+  const isOk = seen.length === 0 ? isTested : isExpected;
+  return { text, isOk: isOk && report.errors === "" };
 }
 
 async function rowOf(tree: MutantTree, mutant: Mutant, range: SeedRange): Promise<Row> {
@@ -191,7 +203,7 @@ async function rowOf(tree: MutantTree, mutant: Mutant, range: SeedRange): Promis
   const seen = seedRow(mutant, await tree.with(mutant, () => tree.run(range, () => undefined)));
   if (alsoTests === undefined) return seen;
   const test = await testRow(tree, mutant, alsoTests, range.limitMs);
-  return { text: `${seen.text}; ${test.text}`, isOk: test.isOk };
+  return { text: `${seen.text}; ${test.text}`, isOk: seen.isOk && test.isOk };
 }
 
 function say(line: string): void {

@@ -1,6 +1,6 @@
 /**
- * Defects of the embedded node's files, and of values that no simulated run is long enough to reach: seen by tests over
- * the simulated disk, at every byte and bit, or against a model.
+ * Defects of the embedded node's files, of the adapter of the log in NATS, and of values that no simulated run is long
+ * enough to reach: seen by tests over the simulated disk, at every byte and bit, on a real server, or against a model.
  */
 import type { Mutant } from "./mutant.ts";
 
@@ -10,6 +10,7 @@ const READER = "src/wal/file-log-reader.ts";
 const SCAN = "src/wal/segment-scan.ts";
 const CRASH_TESTS = ["test/wal/file-node-log-crash.test.ts"] as const;
 const LOG_TESTS = ["test/wal/file-node-log.test.ts"] as const;
+const NATS_LOG_TESTS = ["test/wal/jetstream-node-log.test.ts"] as const;
 const SCAN_TESTS = ["test/wal/segment-scan.test.ts"] as const;
 
 export const DURABILITY_MUTANTS: readonly Mutant[] = [
@@ -119,6 +120,20 @@ export const DURABILITY_MUTANTS: readonly Mutant[] = [
     ],
     expects: ["I1", "I2"],
     tests: LOG_TESTS,
+  },
+  {
+    id: "nats-append-unfenced",
+    defect:
+      "an append to the log in NATS names no last sequence: whoever lost the log still writes to it",
+    edits: [
+      {
+        file: "src/wal/jetstream-node-log.ts",
+        find: '"Nats-Expected-Last-Sequence": String(expectedLast),',
+        replace: "",
+      },
+    ],
+    expects: ["I10"],
+    tests: NATS_LOG_TESTS,
   },
   {
     id: "half-applied-entry-acknowledged",

@@ -16,7 +16,7 @@ export interface Mutant {
   /** The defect in a few words. */
   readonly defect: string;
   readonly edits: readonly Edit[];
-  /** Invariants of docs/invariants.md that break; the first failure of a seed should be one of these. */
+  /** Invariants of docs/invariants.md that break: a seed that sees the mutant must see one of them break. */
   readonly expects: readonly string[];
   /** Where the simulator does not go: the test files that should see it, run instead. */
   readonly tests?: readonly string[];

@@ -9,7 +9,7 @@ import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { LOW_LIMITS, MUTANTS } from "../../scripts/mutants/list.ts";
 import { applyEdit, type Mutant } from "../../scripts/mutants/mutant.ts";
-import { caught, MutantTree } from "../../scripts/mutants.ts";
+import { caught, MutantTree, seedRow } from "../../scripts/mutants.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Seen by nearly every seed. */
@@ -41,6 +41,25 @@ describe("Mutants", () => {
     assert.equal(applyEdit("axb", edit), "ayb");
     assert.throws(() => applyEdit("ab", edit), /does not contain/);
     assert.throws(() => applyEdit("axbx", edit), /more than once/);
+  });
+
+  it("are caught by an invariant that was expected, and by no other alone", () => {
+    const mutant = { id: "a", defect: "b", edits: [], expects: ["I5", "I13"] };
+    const seen = (...rules: readonly string[][]) => ({
+      reports: rules.map((each, seed) => ({ seed, rules: each, text: "" })),
+      isLate: false,
+      errors: "",
+    });
+    assert.equal(seedRow(mutant, seen([], ["I13"])).isOk, true);
+    assert.equal(seedRow(mutant, seen(["I9", "I5"], ["I9"])).isOk, true);
+    assert.equal(seedRow(mutant, seen(["I9"], ["I1"])).isOk, false);
+    assert.match(seedRow(mutant, seen(["I9"])).text, /NOT EXPECTED: only I5\/I13/);
+    assert.equal(seedRow(mutant, seen([], [])).isOk, false);
+    assert.equal(seedRow(mutant, { ...seen(["I5"]), errors: "ended with 1" }).isOk, false);
+    const tested = { ...mutant, alsoTests: ["test/a.test.ts"] };
+    assert.equal(seedRow(tested, seen([])).isOk, true);
+    assert.match(seedRow(tested, seen([])).text, /no seed, the tests decide/);
+    assert.equal(seedRow(tested, seen(["I9"])).isOk, false);
   });
 
   it("are seen where they are plain, by an invariant that was expected", async () => {

@@ -22,6 +22,8 @@ async function main(): Promise<number> {
       seed: { type: "string", default: "1" },
       "round-seconds": { type: "string", default: "60" },
       nodes: { type: "string", default: "3" },
+      /** nats-servers: 1 or 3. */
+      nats: { type: "string", default: "1" },
       rate: { type: "string", default: "300" },
       "lease-ttl-ms": { type: "string", default: "2000" },
       /** Comma-separated; default: all. */
@@ -50,6 +52,7 @@ async function main(): Promise<number> {
     durationMs: Number(values.minutes) * MINUTE_MS,
     roundMs: Number(values["round-seconds"]) * 1000,
     nodes: Number(values.nodes),
+    nats: natsOf(values.nats),
     rate: Number(values.rate),
     leaseTtlMs,
     ...(kinds === undefined ? {} : { kinds }),
@@ -58,6 +61,11 @@ async function main(): Promise<number> {
   });
   for (const line of linesOfReport(report)) onLine(line);
   return report.violations.length === 0 ? 0 : 1;
+}
+
+function natsOf(text: string): number {
+  if (text !== "1" && text !== "3") throw new Error(`--nats is 1 or 3, not "${text}"`);
+  return Number(text);
 }
 
 function kindOf(name: string): FaultKind {

@@ -1,5 +1,5 @@
 /**
- * The processes of a chaos run: a nats-server that syncs always, a mongod, nodes; and a faulty link in front of every
+ * The processes of a chaos run: nats-servers, see nats-servers.ts, a mongod, nodes; and a faulty link in front of every
  * connection: client → node, node → NATS, node → MongoDB. Nodes run from a copy of the built product, so that a build
  * meanwhile changes nothing. A node that ends by itself is started again, and told of in `exits`.
  * `dispose` leaves nothing behind, except the folder when asked to.
@@ -9,32 +9,28 @@ import { cp, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { NodeClock } from "../../src/runtime/node-clock.ts";
-import { NodeRandom } from "../../src/runtime/node-random.ts";
-import { JetStreamNodeLog } from "../../src/wal/jetstream-node-log.ts";
 import { isAllOpen, type OpenView } from "../../test/support/cluster-rig.ts";
 import { TestMongod } from "../../test/support/mongod.ts";
-import { TestNatsServer } from "../../test/support/nats-server.ts";
 import { freePort } from "../free-port.ts";
 import { FaultyLink, type LinkFilter } from "./faulty-link.ts";
-import { FullDisk } from "./full-disk.ts";
+import { NatsServers } from "./nats-servers.ts";
 import { NodeChild } from "./node-child.ts";
 import type { NodeEnd } from "./node-end.ts";
 
-const CLUSTER_NAME = "chaos";
+export const CLUSTER_NAME = "chaos";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const STOP_LIMIT_MS = 40_000;
 const RESTART_AFTER_EXIT_MS = 300;
 const POLL_MS = 50;
 const ASK_LIMIT_MS = 1500;
-/** Sparse. Logs of an hour of chaos, which are never trimmed, take some hundred megabytes. */
-const SMALL_DISK_BYTES: number = 2 * 1024 ** 3;
 
 export interface ChaosClusterOptions {
   readonly nodes: readonly string[];
   readonly leaseTtlMs: number;
   readonly flags: readonly string[];
-  /** The store of nats-server lies on a small file system that can be full: see full-disk.ts for where that can be. */
+  /** nats-servers, 1 or 3; as many replicas of each log. Default: 1. */
+  readonly nats?: number;
+  /** The store of a nats-server lies on a small file system that can be full: see full-disk.ts for where that can be. */
   readonly hasSmallDisk?: boolean;
   /** Folder of the built product; default: that of this project. */
   readonly product?: string | undefined;
@@ -52,30 +48,31 @@ export interface ChaosNode {
   readonly port: number;
   /** Client → node. */
   readonly http: FaultyLink;
-  readonly nats: FaultyLink;
+  /** One for each nats-server. */
+  readonly nats: readonly FaultyLink[];
   readonly mongo: FaultyLink;
   child: NodeChild | null;
 }
 
 export class ChaosCluster {
-  readonly nats: TestNatsServer;
+  readonly nats: NatsServers;
   readonly mongod: TestMongod;
-  readonly natsDisk: FullDisk | null;
   readonly folder: string;
   readonly nodes: ChaosNode[] = [];
   readonly #options: ChaosClusterOptions;
   #isDisposed = false;
   readonly #onExit = (): void => {
     for (const { child } of this.nodes) if (child?.isRunning === true) void child.kill();
-    if (this.natsDisk === null) return;
-    void this.nats.kill();
-    this.natsDisk.detach();
+    this.nats.abandon();
   };
 
-  private constructor(servers: Servers, folder: string, options: ChaosClusterOptions) {
+  private constructor(
+    servers: { readonly nats: NatsServers; readonly mongod: TestMongod },
+    folder: string,
+    options: ChaosClusterOptions,
+  ) {
     this.nats = servers.nats;
     this.mongod = servers.mongod;
-    this.natsDisk = servers.natsDisk;
     this.folder = folder;
     this.#options = options;
     process.once("exit", this.#onExit);
@@ -83,9 +80,14 @@ export class ChaosCluster {
 
   /** Resolves when every partition is open. */
   static async start(options: ChaosClusterOptions): Promise<ChaosCluster> {
-    const servers = await startServers(options.hasSmallDisk === true);
+    const { nats: size = 1, hasSmallDisk = false } = options;
+    const nats = await NatsServers.start({ clusterName: CLUSTER_NAME, size, hasSmallDisk });
+    const mongod = await TestMongod.start().catch(async (error: unknown) => {
+      await nats.dispose();
+      throw error;
+    });
     const folder = await mkdtemp(join(tmpdir(), "catchall-chaos-"));
-    const cluster = new ChaosCluster(servers, folder, options);
+    const cluster = new ChaosCluster({ nats, mongod }, folder, options);
     try {
       await copyProduct(options.product ?? join(ROOT, "dist"), folder);
       for (const id of options.nodes) cluster.nodes.push(await cluster.#createNode(id));
@@ -111,8 +113,8 @@ export class ChaosCluster {
     const args = [
       ...[join(this.folder, "dist", "cli", "main.js"), "serve", "--port", String(node.port)],
       ...["--data-dir", join(this.folder, node.id), "--node-id", node.id],
-      ...["--nats-url", `nats://127.0.0.1:${node.nats.port}`],
-      ...["--nats-monitor-url", this.nats.monitorUrl],
+      ...["--nats-url", node.nats.map(({ port }) => `nats://127.0.0.1:${port}`).join(",")],
+      ...["--nats-monitor-url", this.nats.monitorUrls, "--wal-replicas", String(this.nats.size)],
       ...["--mongo-url", `mongodb://127.0.0.1:${node.mongo.port}/?directConnection=true`],
       ...["--cluster-name", CLUSTER_NAME],
       ...["--lease-ttl", `${leaseTtlMs}ms`, "--expect-nodes", String(nodes.length)],
@@ -138,9 +140,8 @@ export class ChaosCluster {
   /** Every fault ends: links, servers and nodes are as in the beginning. */
   async heal(): Promise<void> {
     for (const link of this.links) link.heal();
-    this.nats.resume();
+    await this.nats.heal();
     this.mongod.resume();
-    if (this.nats.pid === 0) await this.nats.restart();
     if (this.mongod.pid === 0) await this.mongod.restart();
     for (const node of this.nodes) {
       if (node.child?.isFrozen === true) node.child.thaw();
@@ -149,7 +150,7 @@ export class ChaosCluster {
   }
 
   get links(): readonly FaultyLink[] {
-    return this.nodes.flatMap(({ http, nats, mongo }) => [http, nats, mongo]);
+    return this.nodes.flatMap(({ http, nats, mongo }) => [http, ...nats, mongo]);
   }
 
   /** Resolves when every node is ready and every partition is open at a living node; to the milliseconds it took. */
@@ -182,20 +183,6 @@ export class ChaosCluster {
     return null;
   }
 
-  /** Reads what is stored, past the links. */
-  async readLogs<T>(work: (log: JetStreamNodeLog) => Promise<T>): Promise<T> {
-    const requests = await this.nats.connect("chaos-audit");
-    try {
-      const log = await JetStreamNodeLog.open(requests, {
-        ...{ clusterName: CLUSTER_NAME, replicas: 1, logBytesMax: null },
-        ...{ clock: new NodeClock(), random: new NodeRandom() },
-      });
-      return await work(log);
-    } finally {
-      await requests.close();
-    }
-  }
-
   /** `isKept`: the folder with logs and history stays. */
   async dispose(isKept: boolean): Promise<void> {
     this.#isDisposed = true;
@@ -203,7 +190,6 @@ export class ChaosCluster {
     await Promise.all(this.nodes.map(({ child }) => child?.kill()));
     await Promise.all(this.links.map((link) => link.close()));
     await Promise.all([this.nats.dispose(), this.mongod.dispose()]);
-    await this.natsDisk?.dispose();
     if (!isKept) await rm(this.folder, { recursive: true, force: true });
   }
 
@@ -218,28 +204,9 @@ export class ChaosCluster {
     return {
       ...{ id, port, child: null },
       http: await link(port, filters.http),
-      nats: await link(this.nats.port, filters.nats),
+      nats: await Promise.all(this.nats.servers.map(({ port: to }) => link(to, filters.nats))),
       mongo: await link(this.mongod.port),
     };
-  }
-}
-
-interface Servers {
-  readonly nats: TestNatsServer;
-  readonly mongod: TestMongod;
-  readonly natsDisk: FullDisk | null;
-}
-
-async function startServers(hasSmallDisk: boolean): Promise<Servers> {
-  const natsDisk = hasSmallDisk ? await FullDisk.create(SMALL_DISK_BYTES) : null;
-  let nats: TestNatsServer | null = null;
-  try {
-    nats = await TestNatsServer.start(natsDisk === null ? {} : { parent: natsDisk.path });
-    return { nats, mongod: await TestMongod.start(), natsDisk };
-  } catch (error) {
-    await nats?.dispose();
-    await natsDisk?.dispose();
-    throw error;
   }
 }
 

@@ -30,6 +30,8 @@ export interface ChaosOptions {
   readonly durationMs: number;
   readonly roundMs: number;
   readonly nodes: number;
+  /** nats-servers: 1, or 3 that replicate. Default: 1. */
+  readonly nats?: number;
   readonly rate: number;
   readonly leaseTtlMs: number;
   readonly kinds?: readonly FaultKind[];
@@ -85,6 +87,7 @@ const HEAL_LIMIT_MS = 180_000;
 /** Of random numbers: not those of a plan, nor of a workload. */
 const SERIES_STREAM = 1_000_000;
 const EXCERPT_LINES_MAX = 60;
+const STEP_DOWNS: readonly FaultKind[] = ["nats-step-down-log", "nats-step-down-control"];
 const EXIT_CHARS_MAX = 160;
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
@@ -133,6 +136,9 @@ class ChaosRun {
     this.#options = options;
     const why = whyNoFullDisk();
     if (why !== null) this.#leftOut["nats-full"] = why;
+    if ((options.nats ?? 1) === 1) {
+      for (const kind of STEP_DOWNS) this.#leftOut[kind] = "One nats-server leads everything";
+    }
     this.#kinds = (options.kinds ?? FAULT_KINDS).filter((kind) => !(kind in this.#leftOut));
   }
 
@@ -174,11 +180,11 @@ class ChaosRun {
   }
 
   async #startCluster(): Promise<ChaosCluster> {
-    const { nodes, leaseTtlMs, seed, product, series } = this.#options;
+    const { nodes, nats = 1, leaseTtlMs, seed, product, series } = this.#options;
     const losses = this.#losses;
     return await ChaosCluster.start({
       nodes: Array.from({ length: nodes }, (_, i) => `n${i + 1}`),
-      ...{ leaseTtlMs, product },
+      ...{ nats, leaseTtlMs, product },
       hasSmallDisk: series === undefined && this.#kinds.includes("nats-full"),
       flags: [
         ...["--delivered-threshold", String(DELIVERED_THRESHOLD), "--partitions", "32"],
@@ -316,7 +322,7 @@ class ChaosRun {
       const counts = reads.at(-1)?.counts;
       if (counts !== null && counts !== undefined) final.set(domain, counts);
     }
-    const stored = await cluster.readLogs((log) => this.#audit.collect(log));
+    const stored = await cluster.nats.readLogs((log) => this.#audit.collect(log));
     const mayComeLate = (domain: string): boolean => this.#settled.get(domain)?.isExact === false;
     for (const violation of checkAudit(history.domains, stored, { final, mayComeLate })) {
       this.#found(violation, history);

@@ -3,7 +3,9 @@
  * less than the plan when a node was down already. Invariant: once `finish` has resolved, every fault is undone.
  */
 
-import type { ChaosCluster, ChaosNode } from "./chaos-cluster.ts";
+import { controlStream } from "../../src/control-plane/nats-kv-control-store.ts";
+import type { TestNatsServer } from "../../test/support/nats-server.ts";
+import { type ChaosCluster, type ChaosNode, CLUSTER_NAME } from "./chaos-cluster.ts";
 import { type Fault, type FaultKind, textOfFault } from "./fault-plan.ts";
 import type { FaultyLink } from "./faulty-link.ts";
 import { hasCrashed, lastLinesOf } from "./node-end.ts";
@@ -24,6 +26,8 @@ export interface FaultFigures {
   natsRestarts: number;
   mongoRestarts: number;
   orderlyStops: number;
+  /** Of leaders of streams. */
+  stepDowns: number;
 }
 
 /** Acknowledgements that are to get lost, by node: skip some, then lose some. */
@@ -86,6 +90,7 @@ export class FaultDriver {
   readonly counts: Map<FaultKind, number> = new Map();
   readonly figures: FaultFigures = {
     ...{ ownerKills: 0, pausesPastLease: 0, natsRestarts: 0, mongoRestarts: 0, orderlyStops: 0 },
+    stepDowns: 0,
   };
   readonly #running: Set<Promise<void>> = new Set();
   /** What a fault is being done to: a node's id, "nats", "mongo", a link. */
@@ -151,7 +156,11 @@ export class FaultDriver {
     const node = id === "" ? null : cluster.node(id);
     if (kind.startsWith("nats-")) return await this.#nats(fault);
     if (kind.startsWith("mongo-")) return await this.#mongo(fault);
-    if (node !== null && kind.startsWith("link-")) return await spoil(node[fault.link], fault);
+    if (node !== null && kind.startsWith("link-")) {
+      const links = [node[fault.link]].flat();
+      await Promise.all(links.map((link) => spoil(link, fault)));
+      return;
+    }
     if (kind === "kill-all") {
       await Promise.all(cluster.nodes.map((one) => this.#kill(one, durationMs)));
     } else if (kind === "rolling-restart") {
@@ -209,26 +218,65 @@ export class FaultDriver {
     child.thaw();
   }
 
-  async #nats({ kind, durationMs }: Fault): Promise<void> {
-    const { nats, natsDisk } = this.#options.cluster;
+  async #nats(fault: Fault): Promise<void> {
+    const { kind, durationMs } = fault;
+    if (kind === "nats-step-down-log" || kind === "nats-step-down-control") {
+      return await this.#stepDown(fault);
+    }
+    if (kind === "nats-full") return await this.#fillDisk(durationMs);
+    const server = await this.#natsServer(fault);
     if (kind === "nats-pause") {
-      nats.pause();
+      server.pause();
       await pause(durationMs);
-      return nats.resume();
+      return server.resume();
     }
-    if (kind === "nats-full") {
-      if (natsDisk === null) throw new Error("there is no small disk");
-      await natsDisk.fill();
-      await pause(durationMs);
-      await natsDisk.free();
-      // As docs/operating.md says: room alone does not make it answer again.
-      await nats.stop();
-      return await nats.restart();
-    }
-    await (kind === "nats-kill" ? nats.kill() : nats.stop());
+    await (kind === "nats-kill" ? server.kill() : server.stop());
     await pause(durationMs);
-    await nats.restart();
+    await server.restart();
     this.figures.natsRestarts++;
+  }
+
+  async #fillDisk(durationMs: number): Promise<void> {
+    const { disk, servers } = this.#options.cluster.nats;
+    const [first] = servers;
+    if (disk === null || first === undefined) throw new Error("there is no small disk");
+    await disk.fill();
+    await pause(durationMs);
+    await disk.free();
+    // As docs/operating.md says: room alone does not make it answer again.
+    await first.stop();
+    await first.restart();
+  }
+
+  /** Of several mostly the one that leads the log of a node: who fails there hurts most. */
+  async #natsServer({ variant }: Fault): Promise<TestNatsServer> {
+    const { nats } = this.#options.cluster;
+    const any = nats.servers[variant % nats.size] as TestNatsServer;
+    if (nats.size === 1 || variant % 4 === 0) return any;
+    try {
+      return (await nats.leaderOf(await this.#log(variant))) ?? any;
+    } catch {
+      return any;
+    }
+  }
+
+  async #stepDown({ kind, variant }: Fault): Promise<void> {
+    const { nats } = this.#options.cluster;
+    try {
+      const isLog = kind === "nats-step-down-log";
+      const stream = isLog ? await this.#log(variant) : controlStream(CLUSTER_NAME);
+      await nats.stepDown(stream);
+      this.figures.stepDowns++;
+    } catch (error) {
+      // It has no leader at the moment: so much the worse for the nodes, but not this fault.
+      this.#options.onEvent(`${kind} came to nothing: ${error}`);
+    }
+  }
+
+  async #log(variant: number): Promise<string> {
+    const { nats, nodes } = this.#options.cluster;
+    const logs = await nats.latestLogs(nodes.length);
+    return logs[variant % logs.length] ?? "";
   }
 
   async #mongo({ kind, durationMs, times, variant }: Fault): Promise<void> {

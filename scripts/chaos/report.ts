@@ -13,7 +13,7 @@ export function linesOfReport(report: ChaosReport): readonly string[] {
     `seed ${report.seed}: ${report.rounds} rounds, ${total} faults: ${listOf(faults)}`,
     `${figures.ownerKills} owner kills, ${figures.pausesPastLease} owners paused past their lease, ` +
       `${figures.orderlyStops} orderly stops, ${figures.natsRestarts} NATS restarts, ` +
-      `${figures.mongoRestarts} MongoDB restarts, ${report.lostPublishAcks} publish ` +
+      `${figures.stepDowns} leaders that stepped down, ${figures.mongoRestarts} MongoDB restarts, ${report.lostPublishAcks} publish ` +
       `acknowledgements and ${report.lostHttpAnswers} HTTP answers lost`,
     `${acked} events acknowledged, ${refused} refused, ${unknown} unknown; ${reads} reads`,
     `${domains} domains, ${share.toFixed(2)} % of them without an unknown event and exact; ` +

@@ -18,6 +18,7 @@ interface Rig {
 function rig(): Rig {
   const figures: FaultFigures = {
     ...{ ownerKills: 0, pausesPastLease: 0, natsRestarts: 0, mongoRestarts: 0, orderlyStops: 0 },
+    stepDowns: 0,
   };
   const faults: Fault[] = [];
   const steps: string[] = [];

@@ -150,15 +150,22 @@ export class TestNatsServer {
   }
 }
 
-/** Servers that replicate for one another. They take a few seconds to elect their leaders. */
-export async function startNatsCluster(size: number): Promise<readonly TestNatsServer[]> {
+/**
+ * Servers `n1`, `n2`, … that replicate for one another. They take a few seconds to elect their leaders. Clients know only
+ * those servers that they were told of, so that a proxy in front of one stays in front of it.
+ */
+export async function startNatsCluster(
+  size: number,
+  optionsOf: (i: number) => Pick<NatsServerOptions, "parent"> = () => ({}),
+): Promise<readonly TestNatsServer[]> {
   const routePorts: number[] = [];
   while (routePorts.length < size) routePorts.push(await freePort());
   const routes = routePorts.map((port) => `"nats-route://127.0.0.1:${port}"`).join(", ");
   const servers = await Promise.all(
     routePorts.map((port, i) => {
-      const cluster = `cluster { name: test, listen: "127.0.0.1:${port}", routes: [${routes}] }`;
-      return TestNatsServer.start({ extra: `server_name: n${i + 1}\n${cluster}` });
+      const listen = `name: test, listen: "127.0.0.1:${port}", no_advertise: true`;
+      const extra = `server_name: n${i + 1}\ncluster { ${listen}, routes: [${routes}] }`;
+      return TestNatsServer.start({ ...optionsOf(i), extra });
     }),
   );
   return servers;

@@ -11,8 +11,10 @@ import { ChaosCluster } from "./chaos-cluster.ts";
 import {
   checkDomain,
   checkSameEverywhere,
+  checkShare,
   excerptOf,
   isExact,
+  shareOf,
   type Violation,
 } from "./checkers.ts";
 import { AckLosses, FaultDriver, type FaultFigures } from "./fault-driver.ts";
@@ -171,6 +173,7 @@ class ChaosRun {
         await this.#round(cluster, driver, history, Math.min(roundMs, leftMs));
       }
       await this.#readAgain(cluster, history);
+      for (const violation of checkShare(this.#totals)) this.#found(violation, history);
       await history.close();
       isKept = this.#violations.length > 0;
       return this.#report(driver, isKept ? cluster.folder : null);
@@ -241,10 +244,9 @@ class ChaosRun {
     for (const [told, times] of workload.told) {
       this.#told.set(told, (this.#told.get(told) ?? 0) + times);
     }
-    const { acked, domains, exactDomains } = this.#totals;
-    this.#line(
-      `round ${round}: ${acked} acknowledged, ${exactDomains} of ${domains} domains exact`,
-    );
+    const { acked, domains } = this.#totals;
+    const share = `${shareOf(this.#totals).toFixed(2)} % of ${domains} domains exact`;
+    this.#line(`round ${round}: ${acked} acknowledged, ${share}`);
     history.clear();
   }
 

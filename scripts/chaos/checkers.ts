@@ -20,7 +20,9 @@ export type Rule =
   | "key"
   | "audit"
   | "process"
-  | "liveness";
+  | "liveness"
+  | "share"
+  | "fault";
 
 export interface Violation {
   readonly rule: Rule;
@@ -40,6 +42,10 @@ interface Bounds {
 }
 
 const TYPES: readonly EventType[] = ["delivered", "bounced"];
+/** Of the domains of a run, in percent, that have no unknown event. */
+export const SHARE_MIN = 95;
+/** A run with fewer is too short: one fault at an unlucky moment decides about its share. */
+export const JUDGED_DOMAINS_MIN = 5000;
 /** Of one domain and rule: the first ones tell the story. */
 const SHOWN_PER_RULE = 3;
 
@@ -63,6 +69,25 @@ export function checkDomain(history: DomainHistory, rule: StatusRule): readonly 
 /** Whether the final count of the domain is known to the last event. */
 export function isExact({ writes }: DomainHistory): boolean {
   return writes.every(({ outcome }) => outcome !== "unknown");
+}
+
+export interface DomainTotals {
+  readonly domains: number;
+  /** Of them without an unknown event, so that nothing but one count is right. */
+  readonly exactDomains: number;
+}
+
+/** In percent; of no domains all are exact. */
+export function shareOf({ domains, exactDomains }: DomainTotals): number {
+  return domains === 0 ? 100 : (100 * exactDomains) / domains;
+}
+
+/** With too many unknown events a run would hide what it looks for. */
+export function checkShare(totals: DomainTotals): readonly Violation[] {
+  const share = shareOf(totals);
+  if (totals.domains < JUDGED_DOMAINS_MIN || share >= SHARE_MIN) return [];
+  const text = `only ${share.toFixed(2)} % of ${totals.domains} domains are exact, not ${SHARE_MIN} %`;
+  return [{ rule: "share", domain: "", text }];
 }
 
 /** The status that the rule gives these counts. */

@@ -7,7 +7,13 @@
 
 import { HttpAnswerFilter, PublishAckFilter } from "./ack-filters.ts";
 import { ChaosCluster } from "./chaos-cluster.ts";
-import { checkDomain, checkSameEverywhere, excerptOf, type Violation } from "./checkers.ts";
+import {
+  checkDomain,
+  checkSameEverywhere,
+  excerptOf,
+  isExact,
+  type Violation,
+} from "./checkers.ts";
 import { type DomainHistory, History, type Outcome, type Status, type Write } from "./history.ts";
 import { ChaosClient, type ClientAnswer } from "./http-client.ts";
 import { outcomesOfLines } from "./workload.ts";
@@ -28,6 +34,9 @@ export interface DroppedAcksReport {
   /** Operations whose sender was told nothing, or that the outcome is unknown. */
   readonly unknown: Readonly<Record<AckKind, number>>;
   readonly operations: number;
+  readonly domains: number;
+  /** Of them without an unknown event. The count of the others is known too: all that was sent is stored. */
+  readonly exactDomains: number;
   readonly violations: readonly (Violation & { readonly excerpt: readonly string[] })[];
 }
 
@@ -96,6 +105,7 @@ class DroppedAcks {
   readonly #unknown: Record<AckKind, number> = { publish: 0, http: 0 };
   readonly #violations: (Violation & { readonly excerpt: readonly string[] })[] = [];
   #operations = 0;
+  readonly #totals = { domains: 0, exactDomains: 0 };
 
   constructor(options: DroppedAcksOptions, cluster: ChaosCluster, watch: AckWatch) {
     this.#options = options;
@@ -121,7 +131,7 @@ class DroppedAcks {
     for (const client of this.#clients.values()) client.close();
     return {
       ...{ cases: this.#cases, lost: this.#lost, unknown: this.#unknown },
-      ...{ operations: this.#operations, violations: this.#violations },
+      ...{ operations: this.#operations, ...this.#totals, violations: this.#violations },
     };
   }
 
@@ -134,6 +144,8 @@ class DroppedAcks {
     this.#watch.disarm();
     if (this.#watch.wasLost) this.#lost[kind]++;
     for (const domain of history.domains) {
+      this.#totals.domains++;
+      if (isExact(domain)) this.#totals.exactDomains++;
       const final = await this.#readEverywhere(history, domain.domain);
       const found = [
         ...checkDomain(domain, { deliveredThreshold: DELIVERED_THRESHOLD }),

@@ -1,14 +1,15 @@
 /** What a chaos run says in the end, line by line. */
 
 import type { ChaosReport, FoundViolation } from "./chaos-run.ts";
+import { shareOf } from "./checkers.ts";
 import type { DroppedAcksReport } from "./dropped-acks.ts";
 
 const VIOLATIONS_SHOWN_MAX = 20;
 
 export function linesOfReport(report: ChaosReport): readonly string[] {
-  const { faults, figures, acked, refused, unknown, reads, domains, exactDomains } = report;
+  const { faults, figures, acked, refused, unknown, reads, domains } = report;
   const total = Object.values(faults).reduce((sum, times) => sum + times, 0);
-  const share = domains === 0 ? 100 : (100 * exactDomains) / domains;
+  const share = shareOf(report);
   const lines = [
     `seed ${report.seed}: ${report.rounds} rounds, ${total} faults: ${listOf(faults)}`,
     `${figures.ownerKills} owner kills, ${figures.pausesPastLease} owners paused past their lease, ` +
@@ -47,6 +48,7 @@ export function linesOfDroppedAcks(report: DroppedAcksReport): readonly string[]
     ...linesOfViolations(report.violations),
     `${report.operations} operations, ${report.cases.http + report.cases.publish} cases, ` +
       `${report.lost.http + report.lost.publish} acknowledgements lost, ` +
+      `${shareOf(report).toFixed(2)} % of ${report.domains} domains without an unknown event, ` +
       `${report.violations.length} violations`,
   ];
 }

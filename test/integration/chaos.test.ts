@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { runChaos } from "../../scripts/chaos/chaos-run.ts";
+import { shareOf } from "../../scripts/chaos/checkers.ts";
 
 describe("chaos", { timeout: 580_000 }, () => {
   it("finds no wrong answer in a cluster under twenty faults and more", async (t) => {
@@ -14,7 +15,8 @@ describe("chaos", { timeout: 580_000 }, () => {
       ...{ nodes: 3, rate: 200, leaseTtlMs: 2000 },
       onLine: (line) => lines.push(line),
     });
-    t.diagnostic(`faults ${JSON.stringify(report.faults)}, ${report.acked} acknowledged`);
+    const share = `${shareOf(report).toFixed(2)} % of ${report.domains} domains exact`;
+    t.diagnostic(`faults ${JSON.stringify(report.faults)}, ${report.acked} acknowledged, ${share}`);
     const said = [...lines, JSON.stringify(report.violations, null, 1)].join("\n");
     assert.deepEqual(
       report.violations.map(({ text }) => text),
@@ -24,6 +26,7 @@ describe("chaos", { timeout: 580_000 }, () => {
     const faults = Object.values(report.faults).reduce((sum, times) => sum + times, 0);
     assert.ok(faults >= 20, `${faults} faults`);
     assert.ok(report.acked > 100, `${report.acked} acknowledged`);
-    assert.ok(report.exactDomains > report.domains / 2, `${report.exactDomains} exact`);
+    // Too short for the share that longer runs are held to, with a fault every half second.
+    assert.ok(shareOf(report) > 50, share);
   });
 });

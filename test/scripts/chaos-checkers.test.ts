@@ -4,9 +4,13 @@ import { describe, it } from "node:test";
 import {
   checkDomain,
   checkSameEverywhere,
+  checkShare,
   excerptOf,
   isExact,
+  JUDGED_DOMAINS_MIN,
   type Rule,
+  SHARE_MIN,
+  shareOf,
   statusOf,
 } from "../../scripts/chaos/checkers.ts";
 import { type EventType, History, type Outcome, type Status } from "../../scripts/chaos/history.ts";
@@ -202,5 +206,23 @@ describe("History", () => {
     });
     assert.deepEqual(checkDomain(history.of(DOMAIN), RULE), []);
     assert.equal(isExact(history.of(DOMAIN)), false);
+  });
+});
+
+describe("checkShare", () => {
+  const domains = JUDGED_DOMAINS_MIN;
+
+  it("finds a run of which too little is known, and tells the share", () => {
+    assert.equal(SHARE_MIN, 95);
+    const enough = { domains, exactDomains: 0.95 * domains };
+    assert.deepEqual([shareOf(enough), checkShare(enough)], [95, []]);
+    const [violation] = checkShare({ domains, exactDomains: enough.exactDomains - 1 });
+    assert.equal(violation?.rule, "share");
+    assert.match(violation?.text ?? "", /only 94\.98 % of 5000 domains/);
+  });
+
+  it("judges no run that is too short", () => {
+    assert.deepEqual(checkShare({ domains: domains - 1, exactDomains: 0 }), []);
+    assert.equal(shareOf({ domains: 0, exactDomains: 0 }), 100);
   });
 });

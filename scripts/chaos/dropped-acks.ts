@@ -7,6 +7,7 @@
 
 import { HttpAnswerFilter, PublishAckFilter } from "./ack-filters.ts";
 import { ChaosCluster } from "./chaos-cluster.ts";
+import type { FoundViolation } from "./chaos-run.ts";
 import {
   checkDomain,
   checkSameEverywhere,
@@ -16,6 +17,7 @@ import {
 } from "./checkers.ts";
 import { type DomainHistory, History, type Outcome, type Status, type Write } from "./history.ts";
 import { ChaosClient, type ClientAnswer } from "./http-client.ts";
+import { lastLinesOf } from "./node-end.ts";
 import { outcomesOfLines } from "./workload.ts";
 
 export interface DroppedAcksOptions {
@@ -37,7 +39,7 @@ export interface DroppedAcksReport {
   readonly domains: number;
   /** Of them without an unknown event. The count of the others is known too: all that was sent is stored. */
   readonly exactDomains: number;
-  readonly violations: readonly (Violation & { readonly excerpt: readonly string[] })[];
+  readonly violations: readonly FoundViolation[];
 }
 
 const NODES: readonly string[] = ["n1", "n2", "n3"];
@@ -52,6 +54,7 @@ const PROGRESS_EVERY = 20;
 
 export async function runDroppedAcks(options: DroppedAcksOptions): Promise<DroppedAcksReport> {
   const watch = new AckWatch();
+  const ends: FoundViolation[] = [];
   const cluster = await ChaosCluster.start({
     nodes: NODES,
     leaseTtlMs: options.leaseTtlMs,
@@ -60,9 +63,14 @@ export async function runDroppedAcks(options: DroppedAcksOptions): Promise<Dropp
       nats: () => new PublishAckFilter((stream) => watch.isPublishAckLost(stream)),
       http: () => new HttpAnswerFilter(() => watch.isLost("http")),
     }),
+    onExit: (node, { how, output }) => {
+      const text = `${node} ended by itself, ${how}`;
+      ends.push({ rule: "process", domain: "", text, excerpt: lastLinesOf(output) });
+    },
   });
   try {
-    return await new DroppedAcks(options, cluster, watch).run();
+    const report = await new DroppedAcks(options, cluster, watch).run();
+    return { ...report, violations: [...ends, ...report.violations] };
   } finally {
     await cluster.dispose(false);
   }
@@ -103,7 +111,7 @@ class DroppedAcks {
   readonly #cases: Record<AckKind, number> = { publish: 0, http: 0 };
   readonly #lost: Record<AckKind, number> = { publish: 0, http: 0 };
   readonly #unknown: Record<AckKind, number> = { publish: 0, http: 0 };
-  readonly #violations: (Violation & { readonly excerpt: readonly string[] })[] = [];
+  readonly #violations: FoundViolation[] = [];
   #operations = 0;
   readonly #totals = { domains: 0, exactDomains: 0 };
 
@@ -129,6 +137,9 @@ class DroppedAcks {
       }
     }
     for (const client of this.#clients.values()) client.close();
+    for (const violation of checkLosses({ cases: this.#cases, lost: this.#lost })) {
+      this.#violations.push({ ...violation, excerpt: [] });
+    }
     return {
       ...{ cases: this.#cases, lost: this.#lost, unknown: this.#unknown },
       ...{ operations: this.#operations, ...this.#totals, violations: this.#violations },
@@ -146,10 +157,12 @@ class DroppedAcks {
     for (const domain of history.domains) {
       this.#totals.domains++;
       if (isExact(domain)) this.#totals.exactDomains++;
-      const final = await this.#readEverywhere(history, domain.domain);
+      const clients = this.#clients;
+      const silent = await readEverywhere({ clients, history, domain: domain.domain });
       const found = [
+        ...silent,
         ...checkDomain(domain, { deliveredThreshold: DELIVERED_THRESHOLD }),
-        ...checkSameEverywhere(domain.domain, final),
+        ...checkSameEverywhere(domain.domain, domain.reads),
         ...missingOf(domain),
       ];
       for (const violation of found) {
@@ -223,29 +236,67 @@ class DroppedAcks {
     const headers = { "content-type": "application/x-ndjson" };
     return client.send({ method: "POST", path: "/events", headers, body: lines.join("\n") });
   }
+}
 
-  async #readEverywhere(history: History, domain: string): Promise<DomainHistory["reads"]> {
-    for (const node of NODES) {
-      const client = this.#clients.get(node) as ChaosClient;
-      for (let tries = 0; tries < TRIES_MAX; tries++) {
-        const startMs = performance.now();
-        const answer = await client.send({ method: "GET", path: `/domains/${domain}` });
-        if (answer.status === 200) {
-          const { delivered, bounced, status } = answer.body as {
-            readonly delivered: number;
-            readonly bounced: number;
-            readonly status: Status;
-          };
-          const counts = { delivered, bounced };
-          const endMs = performance.now();
-          history.read({ domain, node, startMs, endMs, counts, status });
-          break;
-        }
-        await pause(RETRY_MS);
+export interface ReadEverywhere {
+  readonly clients: ReadonlyMap<string, Pick<ChaosClient, "send">>;
+  readonly history: History;
+  readonly domain: string;
+  readonly triesMax?: number;
+}
+
+/** Reads the domain through every node into the history; a node that does not answer is a violation. */
+export async function readEverywhere({
+  clients,
+  history,
+  domain,
+  triesMax = TRIES_MAX,
+}: ReadEverywhere): Promise<readonly Violation[]> {
+  const silent: Violation[] = [];
+  for (const [node, client] of clients) {
+    let tries = 0;
+    while (!(await readOnce(client, history, node, domain))) {
+      tries++;
+      if (tries === triesMax) {
+        const text = `${node} does not answer after ${tries} tries`;
+        silent.push({ rule: "unanswered", domain, text });
+        break;
       }
+      await pause(RETRY_MS);
     }
-    return history.of(domain).reads;
   }
+  return silent;
+}
+
+async function readOnce(
+  client: Pick<ChaosClient, "send">,
+  history: History,
+  node: string,
+  domain: string,
+): Promise<boolean> {
+  const startMs = performance.now();
+  const answer = await client.send({ method: "GET", path: `/domains/${domain}` });
+  if (answer.status !== 200) return false;
+  const { delivered, bounced, status } = answer.body as {
+    readonly delivered: number;
+    readonly bounced: number;
+    readonly status: Status;
+  };
+  const counts = { delivered, bounced };
+  history.read({ domain, node, startMs, endMs: performance.now(), counts, status });
+  return true;
+}
+
+/** A case that lost nothing has shown nothing. */
+export function checkLosses({
+  cases,
+  lost,
+}: Pick<DroppedAcksReport, "cases" | "lost">): readonly Violation[] {
+  return (["http", "publish"] as const).flatMap((kind) => {
+    if (lost[kind] === cases[kind]) return [];
+    const text = `${lost[kind]} ${kind} acknowledgements were lost in ${cases[kind]} cases`;
+    return [{ rule: "fault" as const, domain: "", text }];
+  });
 }
 
 /** What was lost was an acknowledgement: all that was sent is stored, whatever its sender was told. */

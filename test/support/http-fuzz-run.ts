@@ -1,8 +1,8 @@
 /**
  * A node over a log in memory and, in the same process, clients that send it mutated requests over connections that they
  * keep where an honest client could. Laws, looked at every LAW_EVERY requests: counted = acknowledged, for each request
- * and each domain (http-counting-law.ts); every answer is declared; what is one whole request is answered in time;
- * requests of honest clients beside it count exactly.
+ * and each domain (http-counting-law.ts); what was not changed is acknowledged; every answer is declared; what is one
+ * whole request is answered in time; requests of honest clients beside it count exactly.
  * What nobody can be told is said apart: events whose answer was not seen (http-unseen.ts).
  */
 import type { DomainName } from "../../src/model/domain-name.ts";
@@ -14,7 +14,7 @@ import { IngressWitness } from "./http-ingress-witness.ts";
 import { AnswerJudge, acknowledgedBy } from "./http-judge.ts";
 import { type Mutant, mutantOf, randomOf } from "./http-mutations.ts";
 import { readStrictly } from "./http-reading.ts";
-import { unseenEventsMax } from "./http-unseen.ts";
+import { eventsIn, unseenEventsMax } from "./http-unseen.ts";
 import { listenWith, surfaceOver } from "./served-surface.ts";
 import { TestWorld } from "./test-node.ts";
 
@@ -175,6 +175,10 @@ class FuzzRun {
     if (outcome.fault !== null) this.fault(outcome.fault, mutant);
     if (strict !== null && outcome.answers.length !== 1) {
       this.fault(`${outcome.answers.length} answers to one whole request`, mutant);
+    }
+    const isUnchanged = mutant.operators.length === 0;
+    if (isUnchanged && acknowledged !== eventsIn(text)) {
+      this.fault(`${acknowledged} acknowledged of ${eventsIn(text)}`, mutant);
     }
     // Who reads it in one way only has its answer, or the fault above.
     const judged = { kind: report.kind, judge: this.#judge };

@@ -42,8 +42,8 @@ function endsWithItself(text: string): boolean {
   return !/chunked/i.test(text) && length !== undefined && Number(length) >= bodyBytes;
 }
 
-/** No reading of one request has more events than this. */
-function eventsIn(text: string): number {
+/** The events of one request; of changed bytes no reading has more. */
+export function eventsIn(text: string): number {
   if (/\/events\/[^/]*\/(delivered|bounced)/.test(text)) return 1;
   return text.match(/"domain"\s*:/g)?.length ?? 0;
 }

@@ -4,10 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { DomainParser } from "../../src/model/domain-name.ts";
 import { COMMITTED, type Ingress } from "../../src/router/ingress.ts";
 import { type FuzzOptions, mutantsOf, runHttpFuzz } from "../support/http-fuzz-run.ts";
 import { ingressWith } from "../support/http-ingress-witness.ts";
-import { readSequence, readStrictly } from "../support/http-reading.ts";
+import { AnswerJudge } from "../support/http-judge.ts";
+import { readAnswers, readSequence, readStrictly } from "../support/http-reading.ts";
+import { unseenEventsMax } from "../support/http-unseen.ts";
 
 const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 25_000);
 const SEED = 1;
@@ -52,8 +55,7 @@ async function faultsWith(
   defects: Pick<FuzzOptions, "routerDefect" | "surfaceDefect">,
 ): Promise<string[]> {
   const requests = Number(name.slice(1, 8)) + 100;
-  const { faults } = await runHttpFuzz({ kind, requests, seed: SEED, ...defects });
-  return faults.filter((fault) => fault.includes(`${name}.example`));
+  return (await runHttpFuzz({ kind, requests, seed: SEED, ...defects })).faults;
 }
 
 for (const kind of ["uws", "node"] as const) {
@@ -69,6 +71,19 @@ for (const kind of ["uws", "node"] as const) {
       assert.ok(unseenCounted <= unseenMax, `${unseenCounted} of ${unseenMax} unseen`);
     });
 
+    it("show one event that is counted for another domain", async () => {
+      const unchanged = firstNamed(kind, []);
+      const other = new DomainParser();
+      other.parseText("elsewhere.example", false);
+      const elsewhere = (ingress: Ingress): Ingress =>
+        ingressWith(ingress, (domain, ...event) =>
+          ingress.submit(domain.name() === `${unchanged}.example` ? other : domain, ...event),
+        );
+      const faults = await faultsWith(kind, unchanged, { surfaceDefect: elsewhere });
+      assert.match(faults.join("\n"), /1 counted for elsewhere\.example, which nobody sent/);
+      assert.match(faults.join("\n"), new RegExp(`^0 counted, 1 .*${unchanged}`, "m"));
+    });
+
     for (const [defect, sentence] of DEFECTS) {
       const unchanged = firstNamed(kind, []);
       const broken = (ingress: Ingress) => withDefect(ingress, defect, `${unchanged}.example`);
@@ -76,14 +91,15 @@ for (const kind of ["uws", "node"] as const) {
 
       it(`show one event that the router ${sentence}`, async () => {
         const faults = await faultsWith(kind, unchanged, { routerDefect: broken });
-        assert.equal(faults.length, 2, `a fault of the domain and of the request: ${faults}`);
-        assert.ok(faults[1]?.startsWith(wrong), faults[1]);
+        assert.equal(faults.length, 4, `of domain, request, and both sums: ${faults.join("; ")}`);
+        assert.ok(faults[0]?.startsWith(`${unchanged}.example has `), faults[0]);
+        assert.ok(faults[2]?.startsWith(wrong) && faults[2].includes(unchanged), faults[2]);
       });
 
       it(`show one event that what is in front of the router ${sentence}`, async () => {
         const faults = await faultsWith(kind, unchanged, { surfaceDefect: broken });
-        assert.equal(faults.length, 1, `a fault of the request: ${faults}`);
-        assert.ok(faults[0]?.startsWith(wrong), faults[0]);
+        assert.equal(faults.length, 2, `of the request and the sum: ${faults.join("; ")}`);
+        assert.ok(faults[0]?.startsWith(wrong) && faults[0].includes(unchanged), faults[0]);
       });
 
       it(`show one event that the router ${sentence}, of a request in front of another`, async () => {
@@ -118,4 +134,43 @@ describe("readSequence", () => {
     const whole = [`${head}Content-Length: 2\r\n\r\nab`, `${head}\r\n`];
     assert.deepEqual(readSequence(`${whole.join("")}PUT`), { whole, rest: "PUT" });
   });
+});
+
+describe("unseenEventsMax", () => {
+  const one = "PUT /events/a.example/delivered HTTP/1.1\r\nHost: a\r\n\r\n";
+  const bulk = (head: string) =>
+    `POST /events HTTP/1.1\r\n${head}Content-Length: 34\r\n\r\n{"domain":"a.ab"}{"domain":"b.ab"}`;
+  const two = bulk("Host: a\r\n");
+  const counted = "HTTP/1.1 204 No Content\r\n\r\n";
+  const last = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+  const page = "HTTP/1.1 400 Bad Request\r\n\r\n<h1>Bad Request</h1>";
+  const stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+  const cases: readonly (readonly [string, string, string, boolean, number, number])[] = [
+    ["cut without an answer, the request with the most", one + two, "", true, 2, 0],
+    ["cut behind an answer, what is behind it", two + one, counted, true, 1, 0],
+    ["cut behind an answer that says it is the last, none", one + two, last, true, 0, 0],
+    ["not cut, none", one + one, counted, false, 0, 0],
+    ["refused by itself, none", bulk(""), page, true, 0, 0],
+    ["refused with bytes behind it, its own", `${one}x`, page, true, 1, 0],
+    [
+      "behind a stream, all over node",
+      `GET /changes HTTP/1.1\r\nHost: a\r\n\r\n${one}${two}`,
+      stream,
+      false,
+      0,
+      3,
+    ],
+  ];
+  for (const [sentence, text, answered, isCut, uws, node] of cases) {
+    it(`is ${uws} over uws, ${node} over node: ${sentence}`, () => {
+      const outcome = { ...readAnswers(answered, false), isCut, fault: null };
+      for (const [kind, events] of [
+        ["uws", uws],
+        ["node", node],
+      ] as const) {
+        const judge = new AnswerJudge(kind);
+        assert.equal(unseenEventsMax(text, outcome, { kind, judge }), events, kind);
+      }
+    });
+  }
 });

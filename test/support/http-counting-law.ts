@@ -78,29 +78,40 @@ export class CountingLaw {
     counted: ReadonlyMap<string, number>,
     isOther: (domain: string) => boolean,
   ): number {
-    const byName = new Map<string, number>();
-    for (const [domain, count] of counted) {
-      const name = nameOf(domain);
-      if (this.#recent.has(name) && domainOf(name) === domain) {
-        byName.set(name, (byName.get(name) ?? 0) + count);
-      } else if (!isOther(domain)) {
-        const added = count - (this.#before.get(domain) ?? 0);
-        this.#before.set(domain, count);
-        const owner = added === 0 ? null : this.#ownerOf(domain, byName);
-        if (owner !== null) byName.set(owner, (byName.get(owner) ?? 0) + added);
-        else if (added !== 0)
-          this.#fault(`${added} counted for ${domain}, which nobody sent`, null);
-      }
-    }
+    const byName = this.#countedByName(counted, isOther);
     let unseenCounted = 0;
     for (const [name, { mutant, acknowledged, unseenMax }] of this.#recent) {
       const count = byName.get(name) ?? 0;
-      const isRight = count >= acknowledged && count <= acknowledged + unseenMax;
-      if (isRight) unseenCounted += count - acknowledged;
-      else
-        this.#fault(`${count} counted, ${acknowledged} acknowledged, ${unseenMax} unseen`, mutant);
+      if (count >= acknowledged && count <= acknowledged + unseenMax) {
+        unseenCounted += count - acknowledged;
+        continue;
+      }
+      const sentence = `${count} counted, ${acknowledged} acknowledged, ${unseenMax} unseen`;
+      this.#fault(sentence, mutant);
     }
     return unseenCounted;
+  }
+
+  #countedByName(
+    counted: ReadonlyMap<string, number>,
+    isOther: (domain: string) => boolean,
+  ): Map<string, number> {
+    const byName = new Map<string, number>();
+    for (const name of this.#recent.keys()) byName.set(name, counted.get(domainOf(name)) ?? 0);
+    for (const [domain, count] of counted) {
+      if (isOther(domain) || this.#isOfOne(domain)) continue;
+      const added = count - (this.#before.get(domain) ?? 0);
+      this.#before.set(domain, count);
+      if (added === 0) continue;
+      const owner = this.#ownerOf(domain, byName);
+      if (owner !== null) byName.set(owner, (byName.get(owner) ?? 0) + added);
+      else this.#fault(`${added} counted for ${domain}, which nobody sent`, null);
+    }
+    return byName;
+  }
+
+  #isOfOne(domain: string): boolean {
+    return domain.endsWith(END) && this.#recent.has(nameOf(domain));
   }
 
   /** The request that names the domain in its changed bytes; of several one that lacks counts. */
@@ -120,12 +131,15 @@ export class CountingLaw {
   }
 }
 
-export function domainOf(name: string): string {
-  return `${name}.example`;
+const END = ".example";
+
+function domainOf(name: string): string {
+  return name + END;
 }
 
+/** Of a domain that is `domainOf` a name. */
 function nameOf(domain: string): string {
-  return domain.slice(0, Math.max(0, domain.indexOf(".")));
+  return domain.slice(0, -END.length);
 }
 
 const PARSER = new DomainParser();

@@ -114,15 +114,19 @@ export class CountingLaw {
     return domain.endsWith(END) && this.#recent.has(nameOf(domain));
   }
 
-  /** The request that names the domain in its changed bytes; of several one that lacks counts. */
+  /** The request that names the domain in its changed bytes; only one that lacks counts, or may have more, is asked. */
   #ownerOf(domain: string, byName: ReadonlyMap<string, number>): string | null {
     const ids = domain.match(/\d{7}/g) ?? [];
-    const near = ids.map((id) => `q${id}x${id}`).filter((name) => this.#names(name, domain));
-    const all =
-      near.length > 0 ? near : [...this.#recent.keys()].filter((name) => this.#names(name, domain));
-    const lacks = (name: string): boolean =>
-      (byName.get(name) ?? 0) < (this.#recent.get(name)?.acknowledged ?? 0);
-    return all.find(lacks) ?? all[0] ?? null;
+    const near = ids.map((id) => `q${id}x${id}`).find((name) => this.#names(name, domain));
+    if (near !== undefined) return near;
+    let owner: string | null = null;
+    for (const [name, { acknowledged, unseenMax }] of this.#recent) {
+      const isLacking = (byName.get(name) ?? 0) < acknowledged;
+      if ((!isLacking && unseenMax === 0) || !this.#names(name, domain)) continue;
+      if (isLacking) return name;
+      owner ??= name;
+    }
+    return owner;
   }
 
   #names(name: string, domain: string): boolean {

@@ -136,6 +136,21 @@ describe("readSequence", () => {
   });
 });
 
+describe("readAnswers", () => {
+  const stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+  const counted = "HTTP/1.1 204 No Content\r\n\r\n";
+  const statuses = (text: string) => readAnswers(text, false).answers.map(({ status }) => status);
+  it("reads on behind the head of a stream that a HEAD asked for", () => {
+    assert.deepEqual(statuses(stream + counted), [200, 204]);
+    const chunked = stream.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert.deepEqual(statuses(chunked + counted), [200, 204]);
+  });
+  it("takes what a stream says for no answer", () => {
+    assert.deepEqual(statuses(`${stream}: \n\n${counted}`), [200]);
+    assert.equal(readAnswers(`${stream}: \n\n`, false).isStreaming, true);
+  });
+});
+
 describe("unseenEventsMax", () => {
   const one = "PUT /events/a.example/delivered HTTP/1.1\r\nHost: a\r\n\r\n";
   const bulk = (head: string) =>

@@ -100,7 +100,7 @@ export interface Answers {
 }
 
 /**
- * The complete final answers at the start of `text`. An announced body that did not come is taken for that of a HEAD
+ * The complete final answers at the start of `text`. A body or stream that did not come is taken for that of a HEAD
  * when another answer follows at once, or when `isHead` says so. Throws when the bytes are no answers.
  */
 export function readAnswers(text: string, isHead: boolean): Answers {
@@ -113,7 +113,8 @@ export function readAnswers(text: string, isHead: boolean): Answers {
     const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1] ?? Number.NaN);
     if (Number.isNaN(status)) throw new Error(`no answer: ${JSON.stringify(head.slice(0, 80))}`);
     const mediaType = /\r\ncontent-type: ([^;\r]*)/i.exec(head)?.[1] ?? "";
-    if (mediaType === "text/event-stream" && status === 200) {
+    const isStream = mediaType === "text/event-stream" && status === 200;
+    if (isStream && !isHead && !text.startsWith("HTTP/1.1 ", headEnd + 4)) {
       return {
         answers: [...answers, { status, head, mediaType, body: "" }],
         rest: "",
@@ -135,10 +136,10 @@ function bodyOf(
 ): { body: string; end: number } | null {
   const none = { body: "", end: start };
   if (isHead || status < 200 || status === 204 || status === 304) return none;
+  if (text.startsWith("HTTP/1.1 ", start)) return none;
   if (/\r\ntransfer-encoding: chunked/i.test(head)) return chunksOf(text, start);
   const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
   const end = length === undefined ? text.length : start + Number(length);
-  if (text.startsWith("HTTP/1.1 ", start)) return none;
   return end > text.length ? null : { body: text.slice(start, end), end };
 }
 

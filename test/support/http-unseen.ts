@@ -20,7 +20,9 @@ export function unseenEventsMax(
   const behind = requestsIn(rest);
   const unanswered = [...whole.slice(own.length), ...behind].map(eventsIn);
   if (options.kind === "node") return isStreaming ? sumOf(unanswered) : 0;
-  if (!isCut || isStreaming) return 0;
+  // Behind the answer of a HEAD no stream has begun.
+  const isBehindStream = isStreaming && !text.includes("HEAD /");
+  if (!isCut || isBehindStream) return 0;
   const isRefused = own.length < answers.length;
   if (isRefused && whole.length === 0 && behind.length === 1 && endsWithItself(rest)) return 0;
   // One request at a time: a second one is not handled while the first is pending, and never behind a stream. Answers

@@ -30,6 +30,8 @@ export interface FileNodeLogOptions {
 }
 
 const SEGMENT_BYTES_DEFAULT: number = 16 * 1024 * 1024;
+/** First segment of a log for which the others have left no room. */
+const SEGMENT_BYTES_IN_RESERVE: number = 64 * 1024;
 
 interface OwnLog {
   readonly files: LogFiles;
@@ -76,7 +78,10 @@ export class FileNodeLog implements NodeLog {
     return total;
   }
 
-  /** Errors: CatchallError `log_failed`, `log_full`; `conflict` when this incarnation already has a log. */
+  /**
+   * A small first segment may go over the limit: a node that did not start could never write the checkpoint that makes room.
+   * Errors: CatchallError `log_failed`, `log_full` of the disk; `conflict` when this incarnation already has a log.
+   */
   async create(incarnation: number): Promise<void> {
     assert(this.#own === null, "a process creates one log");
     if (this.#logs.has(incarnation)) {
@@ -97,7 +102,7 @@ export class FileNodeLog implements NodeLog {
         files.segments.push({ firstSequence, sizeBytes });
       },
     });
-    await writer.prepare(0);
+    await writer.prepare(0, this.#firstSegmentBytes());
     await writer.roll({ storeId: this.storeId, incarnation, firstSequence: 1, previousCrc: seed });
     this.#logs.set(incarnation, files);
     const nothing = { lastSequence: 0, lastCrc: seed, closedFor: null, pending: null };
@@ -238,8 +243,13 @@ export class FileNodeLog implements NodeLog {
     files.segments.shift();
   }
 
+  #firstSegmentBytes(): number {
+    const hasRoom = this.sizeBytes + this.#segmentBytes <= this.#logBytesMax;
+    return hasRoom ? this.#segmentBytes : Math.min(this.#segmentBytes, SEGMENT_BYTES_IN_RESERVE);
+  }
+
   #reserve(bytes: number): void {
-    if (this.sizeBytes + bytes > this.#logBytesMax) {
+    if (this.#own !== null && this.sizeBytes + bytes > this.#logBytesMax) {
       throw new CatchallError("log_full", tooLarge(this.#logBytesMax));
     }
     this.#reservedBytes += bytes;

@@ -75,14 +75,14 @@ export class SegmentWriter {
    * Allocates the next segment, or waits until that is done. Nothing of any entry is written.
    * Errors: CatchallError `log_full` or `log_failed`; harmless, may be tried again.
    */
-  async prepare(entryBytes: number): Promise<void> {
+  async prepare(entryBytes: number, segmentBytes: number = this.#segmentBytes): Promise<void> {
     const needed = SECTOR_BYTES + sectorsOf(entryBytes) * SECTOR_BYTES;
     const prepared = await this.#next;
     if (prepared !== null && !(prepared instanceof CatchallError)) {
       if (prepared.sizeBytes >= needed) return;
       await this.#discard(prepared);
     }
-    this.#next = this.#allocate(Math.max(this.#segmentBytes, needed));
+    this.#next = this.#allocate(Math.max(segmentBytes, needed));
     const outcome = await this.#next;
     if (!(outcome instanceof CatchallError)) return;
     this.#next = null;

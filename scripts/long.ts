@@ -41,6 +41,12 @@ const PARTS: readonly Part[] = [
     command: (times, seed) => simulation(times, seed * 1_000_000 + 500_000, ["--hurry", "3"]),
   },
   {
+    name: "embedded-seeds",
+    times: 2000,
+    isBuilt: false,
+    command: (times, seed) => simulation(times, seed * 1_000_000, ["--embedded"]),
+  },
+  {
     name: "kills",
     times: 1000,
     isBuilt: true,

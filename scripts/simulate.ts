@@ -7,6 +7,7 @@
  * `--hurry 3`: a third of the time, faults three times as often. `--twice` runs each seed a second time and compares the
  * traces, `--twice-every K` each K-th. A seed that fails is printed with its plan, its last steps and the command that
  * repeats it; `--verbose` prints as much of all, with what nodes said.
+ * `--embedded`: a node that is alone (simulate-embedded.ts).
  */
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
@@ -25,6 +26,7 @@ import {
 } from "../src/simulation/fault-plan.ts";
 import type { StartNode } from "../src/simulation/sim-node.ts";
 import { type SimulationResult, simulate } from "../src/simulation/simulator.ts";
+import { simulateEmbeddedSeeds } from "./simulate-embedded.ts";
 import { currentCommit } from "./commit.ts";
 
 const STACK_LINES = 10;
@@ -169,4 +171,8 @@ async function main(): Promise<void> {
   if (failed > 0) process.exitCode = 1;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const args = process.argv.slice(2);
+  if (args.includes("--embedded")) process.exitCode = await simulateEmbeddedSeeds(args);
+  else await main();
+}

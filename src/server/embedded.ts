@@ -14,6 +14,7 @@ import {
 import { CatchallError } from "../model/errors.ts";
 import { DEFAULT_RULE } from "../model/status.ts";
 import type { Router } from "../router/router.ts";
+import type { Clock } from "../runtime/clock.ts";
 import type { Disk } from "../runtime/disk.ts";
 import type { Logger } from "../runtime/logger.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -23,6 +24,8 @@ import { lockDataDirectory } from "../runtime/node-data-lock.ts";
 import { NodeDisk } from "../runtime/node-disk.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
 import { NodeTimers } from "../runtime/node-timers.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Timers } from "../runtime/timers.ts";
 import { FileNodeLog } from "../wal/file-node-log.ts";
 import type { NodeLog } from "../wal/node-log.ts";
 import { openStoreIdentity } from "../wal/store-identity.ts";
@@ -56,27 +59,40 @@ export async function startEmbeddedNode(options: EmbeddedOptions): Promise<Embed
   await makeDataDirectory(config.dataDir);
   const disk = new NodeDisk(config.dataDir);
   const lock = await lockDataDirectory(config.dataDir);
+  const system = { clock: new NodeClock(), timers: new NodeTimers(), random: new NodeRandom() };
+  const release = () => lock.release();
   try {
-    return await startOnDisk(options, disk, () => lock.release());
+    return await startEmbeddedOn({ disk, ...system, release }, options);
   } catch (error) {
     await lock.release();
     throw error;
   }
 }
 
-async function startOnDisk(
+/** What a node that is alone stands on. The simulator brings its own. */
+export interface EmbeddedPorts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  /** Of the log; default: that of the file log. */
+  readonly segmentBytes?: number;
+  /** Gives the directory free, after everything in it is closed. */
+  readonly release: () => Promise<void>;
+}
+
+/** `startEmbeddedNode` in a directory that is held already, with its errors. */
+export async function startEmbeddedOn(
+  ports: EmbeddedPorts,
   options: EmbeddedOptions,
-  disk: Disk,
-  release: () => Promise<void>,
 ): Promise<EmbeddedNode> {
   const { config, logger, metrics } = options;
-  const clock = new NodeClock();
-  const timers = new NodeTimers();
-  const random = new NodeRandom();
+  const { disk, clock, timers, random, segmentBytes, release } = ports;
   const { storeId } = await openStoreIdentity(disk, random);
   const controlStore = new LocalControlStore(disk);
   const { logBytesMax } = config;
-  const log = await FileNodeLog.open(disk, { storeId, logBytesMax });
+  const segments = segmentBytes === undefined ? {} : { segmentBytes };
+  const log = await FileNodeLog.open(disk, { storeId, logBytesMax, ...segments });
   const checkpoints = await FileCheckpointStore.open(disk, { storeId, logger });
   const used = await highestIncarnation(log, checkpoints);
   const table = await nextIncarnation(controlStore, config, used);

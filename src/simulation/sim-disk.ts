@@ -107,6 +107,11 @@ export class SimDisk implements Disk {
     this.#durableNames.set(path, inode);
   }
 
+  /** A file's bytes as they are now, not to be changed. */
+  peek(path: string): Uint8Array {
+    return this.#inode(path).current;
+  }
+
   /** Paths of all files, sorted. */
   paths(): readonly string[] {
     return [...this.#names.keys()].sort();

@@ -41,11 +41,12 @@ const STOP_GRACE_MS = 10_000;
 export interface SimNodeOptions {
   readonly world: SimWorld;
   readonly machine: SimMachine;
-  readonly settings: ClusterSettings;
-  readonly start: StartNode;
-  readonly portsOf: (life: SimLife) => ClusterPorts;
+  /** Starts an incarnation in this life. */
+  readonly start: (life: SimLife, hooks: ClusterHooks) => Promise<ClusterNode>;
   /** What the process knows of its connection to the servers. */
   readonly isLogReachable: () => boolean;
+  /** Takes a start that failed; default: judged here, and tried again in the same life. */
+  readonly startFailed?: (error: unknown) => void;
 }
 
 /** One machine with its node: started, killed, stopped and started again. */
@@ -105,7 +106,7 @@ export class SimNode {
   }
 
   #start(life: SimLife): void {
-    const { settings, portsOf, world, isLogReachable } = this.#options;
+    const { start, startFailed, world, isLogReachable } = this.#options;
     let isEnded = false;
     const restart = (): void => {
       if (isEnded) return;
@@ -120,7 +121,7 @@ export class SimNode {
       world.note(`node ${this.machine.index} ended: ${reason}`);
       restart();
     };
-    this.#options.start(portsOf(life), settings, { onEnded, isLogReachable }).then(
+    start(life, { onEnded, isLogReachable }).then(
       (node) => {
         world.trace("serving", this.machine.index, node.incarnation);
         this.started.push(node);
@@ -128,6 +129,7 @@ export class SimNode {
       },
       (error: unknown) => {
         world.trace("start failed", this.machine.index);
+        if (startFailed !== undefined) return startFailed(error);
         this.#judge(error);
         restart();
       },

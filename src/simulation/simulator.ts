@@ -286,10 +286,13 @@ class Simulation {
   #createNode(machine: SimMachine): SimNode {
     const { start } = this.#options;
     const settings = this.#settings(`n${machine.index}`);
-    const portsOf = (life: SimLife): ClusterPorts => this.#ports(life);
     const isLogReachable = (): boolean => !this.#cluster.network.isAway;
-    const world = this.#world;
-    return new SimNode({ world, machine, settings, start, portsOf, isLogReachable });
+    return new SimNode({
+      world: this.#world,
+      machine,
+      start: (life, hooks) => start(this.#ports(life), settings, hooks),
+      isLogReachable,
+    });
   }
 
   #settings(nodeId: string): ClusterSettings {

@@ -7,6 +7,7 @@ import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
 import { BOUNCED, DELIVERED } from "../model/event.ts";
 import { partitionOf } from "../model/partition-id.ts";
+import type { Rule, StatusName } from "../model/status.ts";
 import {
   type DomainStatus,
   type EventOutcome,
@@ -30,16 +31,37 @@ const PROBE_PAUSE_MS = 500;
 /** Share of acknowledged events whose domain is read at once. */
 const READ_BACKS = 0.2;
 
+export type WorkloadPlan = Pick<
+  FaultPlan,
+  | "partitions"
+  | "domains"
+  | "isSkewed"
+  | "weather"
+  | "clientGapMs"
+  | "calmClientGapMs"
+  | "reads"
+  | "keyed"
+  | "changeGapMs"
+>;
+
+/** What an operator asks for; a status of null takes the override away. */
+export type OperatorChange =
+  | { readonly kind: "rule"; readonly rule: Rule }
+  | { readonly kind: "override"; readonly domain: string; readonly status: StatusName | null };
+export type ChangeOutcome = "done" | "none" | "unknown";
+
 export interface WorkloadOptions {
   readonly world: SimWorld;
-  readonly plan: FaultPlan;
+  readonly plan: WorkloadPlan;
   readonly nodes: readonly SimNode[];
   readonly oracle: Oracle;
+  /** Told of each change as it is asked for; what it answers is told once how that ended. */
+  readonly changed?: (change: OperatorChange) => (outcome: ChangeOutcome) => void;
 }
 
 export class Workload {
   readonly #world: SimWorld;
-  readonly #plan: FaultPlan;
+  readonly #plan: WorkloadPlan;
   readonly #nodes: readonly SimNode[];
   readonly #oracle: Oracle;
   readonly #random: SimRandom;
@@ -48,6 +70,7 @@ export class Workload {
   /** Tries in the hands of a life: unknown when it dies. */
   readonly #tries: Map<SimLife, Set<Try>> = new Map();
   readonly errors: Map<string, number> = new Map();
+  readonly #changed: (change: OperatorChange) => (outcome: ChangeOutcome) => void;
   #isEnded = false;
   #ids = 0;
   readonly #changes: SimRandom;
@@ -57,7 +80,8 @@ export class Workload {
   /** Probes that are not acknowledged yet. */
   probesLeft = 0;
 
-  constructor({ world, plan, nodes, oracle }: WorkloadOptions) {
+  constructor({ world, plan, nodes, oracle, changed }: WorkloadOptions) {
+    this.#changed = changed ?? (() => () => undefined);
     this.#world = world;
     this.#plan = plan;
     this.#nodes = nodes;
@@ -166,25 +190,39 @@ export class Workload {
       // Of each its own: found twice in the logs, it was done twice.
       const by = `operator ${++this.#ids}`;
       let asked: Promise<unknown> | undefined;
-      if (kind === 0) asked = router?.setRule?.(rule, by);
-      else if (kind === 1) asked = router?.setOverride?.(domain, { status, reason: "pinned" }, by);
-      else asked = router?.removeOverride?.(domain, by);
-      this.#awaitChange(node, asked);
+      let change: OperatorChange = { kind: "rule", rule };
+      if (kind === 0) {
+        asked = router?.setRule?.(rule, by);
+      } else if (kind === 1) {
+        change = { kind: "override", domain, status };
+        asked = router?.setOverride?.(domain, { status, reason: "pinned" }, by);
+      } else {
+        change = { kind: "override", domain, status: null };
+        asked = router?.removeOverride?.(domain, by);
+      }
+      if (asked !== undefined) this.#awaitChange(node, asked, this.#changed(change));
     });
   }
 
-  #awaitChange(node: SimNode, asked: Promise<unknown> | undefined): void {
+  #awaitChange(
+    node: SimNode,
+    asked: Promise<unknown>,
+    told: (outcome: ChangeOutcome) => void,
+  ): void {
     const { life } = node;
-    if (asked === undefined || life === null) return;
+    if (life === null) return;
     this.changesOutstanding++;
     let isDone = false;
-    const done = (): void => {
-      if (!isDone) this.changesOutstanding--;
+    const done = (outcome: ChangeOutcome): void => {
+      if (isDone) return;
       isDone = true;
+      this.changesOutstanding--;
+      told(outcome);
     };
-    life.onDeath.push(done);
-    asked.then(done, (error: unknown) => {
-      done();
+    life.onDeath.push(() => done("unknown"));
+    const succeeded = (): void => done("done");
+    asked.then(succeeded, (error: unknown) => {
+      done(error instanceof CatchallError ? error.effect : "unknown");
       this.#count(error instanceof CatchallError ? `change ${error.code}` : String(error));
       if (!(error instanceof CatchallError)) life.crash(error);
     });

@@ -75,7 +75,11 @@ const MAY_IMPORT_FILE: Readonly<Record<string, readonly string[]>> = {
     "src/server/import-source.ts",
   ],
   // The simulator runs the production wiring.
-  simulation: ["src/server/assemble-node.ts", "src/server/assemble-cluster-node.ts"],
+  simulation: [
+    "src/server/assemble-node.ts",
+    "src/server/assemble-cluster-node.ts",
+    "src/server/embedded.ts",
+  ],
 };
 
 /** A room may import this much of another and no more: the floor must not grow into a layer. */

@@ -44,7 +44,8 @@ const PARTS: readonly Part[] = [
     name: "embedded-seeds",
     times: 2000,
     isBuilt: false,
-    command: (times, seed) => simulation(times, seed * 1_000_000, ["--embedded"]),
+    command: (times, seed) =>
+      simulation(times, seed * 1_000_000, ["--embedded", "--minutes", "0.5"]),
   },
   {
     name: "kills",

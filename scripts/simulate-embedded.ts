@@ -1,23 +1,25 @@
 /**
  * `simulate.ts --embedded`: the production wiring of a node that is alone, over a disk that fails as disks do, seed after
  * seed; every broken promise is printed with its plan, the last steps and the command that repeats it.
- * Flags: `--seed S --seeds N --minutes M` (virtual, 1), `--families crash,rot`, `--twice`, `--verbose`, `--progress`.
+ * Flags: `--seed S --seeds N --minutes M` (virtual, 0.5), `--families crash,rot`, `--twice`, `--twice-every K`,
+ * `--progress`, `--verbose`.
  */
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { startEmbeddedOn } from "../src/server/embedded.ts";
 import { batchedDrain } from "../src/simulation/batched-drain.ts";
 import {
-  describeEmbeddedPlan,
   EMBEDDED_FAULT_FAMILIES,
   EMBEDDED_PLAN_OPTIONS,
   type EmbeddedFaultFamily,
   type EmbeddedPlanOptions,
 } from "../src/simulation/embedded-plan.ts";
 import { type EmbeddedResult, simulateEmbedded } from "../src/simulation/embedded-simulator.ts";
+import { describeFailure, repeatCommand } from "../src/simulation/failure-report.ts";
+import { describePlan } from "../src/simulation/fault-plan.ts";
+import { currentCommit } from "./commit.ts";
 
 const MINUTE_MS = 60_000;
-const TRACE_PRINTED = 40;
 const STACK_LINES = 10;
 
 interface Run {
@@ -35,17 +37,21 @@ async function run(seed: number, plan: EmbeddedPlanOptions): Promise<Run> {
   return { result, stray: [...stray] };
 }
 
-function print({ result, stray }: Run, isWhole: boolean): void {
-  const { seed, traceHash, failures, statistics, plan, notes, trace } = result;
-  const mark = failures.length + stray.length > 0 ? "FAILED" : "ok";
+function isBad({ result, stray }: Run): boolean {
+  return result.failures.length > 0 || stray.length > 0;
+}
+
+function print(run: Run, flags: readonly string[], isVerbose: boolean): void {
+  const { seed, traceHash, statistics, plan, notes, trace } = run.result;
+  const mark = isBad(run) ? "FAILED" : "ok";
   process.stdout.write(`${seed} ${mark} ${traceHash} ${JSON.stringify(statistics)}\n`);
-  for (const { rule, text, atMs } of failures) {
-    process.stdout.write(`  ${rule} at ${atMs} ms: ${text}\n`);
+  if (isBad(run)) {
+    const context = { commit: currentCommit(), command: repeatCommand(seed, flags) };
+    process.stdout.write(`${describeFailure(run.result, { ...context, stray: run.stray })}\n`);
+  } else if (isVerbose) {
+    process.stdout.write(`${describePlan(plan)}\n${notes.join("\n")}\n`);
+    process.stdout.write(`last steps:\n${trace.join("\n")}\n`);
   }
-  for (const text of stray) process.stdout.write(`  nobody caught: ${text}\n`);
-  if (!isWhole) return;
-  process.stdout.write(`plan:\n${describeEmbeddedPlan(plan)}\nnotes:\n${notes.join("\n")}\n`);
-  process.stdout.write(`last steps:\n${trace.slice(-TRACE_PRINTED).join("\n")}\n`);
 }
 
 function familiesOf(text: string): EmbeddedFaultFamily[] {
@@ -56,11 +62,6 @@ function familiesOf(text: string): EmbeddedFaultFamily[] {
   return named as EmbeddedFaultFamily[];
 }
 
-function repeatOf(seed: number, minutes: string, families: string | undefined): string {
-  const more = families === undefined ? "" : ` --families ${families}`;
-  return `npm run simulate -- --embedded --seed ${seed} --seeds 1 --minutes ${minutes}${more} --verbose`;
-}
-
 /** Resolves to the exit code. */
 export async function simulateEmbeddedSeeds(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
@@ -69,9 +70,10 @@ export async function simulateEmbeddedSeeds(args: readonly string[]): Promise<nu
       embedded: { type: "boolean" },
       seed: { type: "string", default: "1" },
       seeds: { type: "string", default: "10" },
-      minutes: { type: "string", default: "1" },
+      minutes: { type: "string", default: "0.5" },
       families: { type: "string" },
       twice: { type: "boolean", default: false },
+      "twice-every": { type: "string", default: "0" },
       verbose: { type: "boolean", default: false },
       progress: { type: "boolean", default: false },
     },
@@ -82,6 +84,9 @@ export async function simulateEmbeddedSeeds(args: readonly string[]): Promise<nu
     faultsMs: Number(minutes) * MINUTE_MS,
     ...(families === undefined ? {} : { families: familiesOf(families) }),
   };
+  const flags = ["--embedded", `--minutes ${minutes}`];
+  if (families !== undefined) flags.push(`--families ${families}`);
+  const twiceEvery = values.twice ? 1 : Number(values["twice-every"]);
   const [first, count] = [Number(values.seed), Number(values.seeds)];
   Error.stackTraceLimit = verbose ? STACK_LINES : 0;
   process.on("unhandledRejection", (error) => {
@@ -93,16 +98,15 @@ export async function simulateEmbeddedSeeds(args: readonly string[]): Promise<nu
   let failed = 0;
   for (let seed = first; seed < first + count; seed++) {
     const once = await run(seed, plan);
-    const again = values.twice ? await run(seed, plan) : once;
+    const isTwice = twiceEvery > 0 && (seed - first) % twiceEvery === 0;
+    const again = isTwice ? await run(seed, plan) : once;
     const differs = again.result.traceHash !== once.result.traceHash;
-    const isBad = once.result.failures.length + once.stray.length > 0;
     for (const [name, value] of Object.entries(once.result.statistics)) {
       sums.set(name, (sums.get(name) ?? 0) + value);
     }
-    if (isBad || differs) failed++;
-    if (isBad || verbose || values.progress) print(once, isBad || verbose);
+    if (isBad(once) || differs) failed++;
+    if (isBad(once) || verbose || values.progress) print(once, flags, verbose);
     if (differs) process.stdout.write(`${seed} FAILED: two runs differ\n`);
-    if (isBad || differs) process.stdout.write(`again: ${repeatOf(seed, minutes, families)}\n`);
   }
   const { user, system } = process.cpuUsage(startedCpu);
   const sum = (name: string): number => sums.get(name) ?? 0;

@@ -84,10 +84,3 @@ export function drawEmbeddedPlan(seed: number, options: EmbeddedPlanOptions): Em
     changeGapMs: random.pick([0, 0, 1000, 8000]),
   };
 }
-
-/** One line a field. */
-export function describeEmbeddedPlan(plan: EmbeddedPlan): string {
-  return Object.entries(plan)
-    .map(([name, value]) => `  ${name}: ${JSON.stringify(value)}`)
-    .join("\n");
-}

@@ -15,8 +15,11 @@ export interface FailureContext {
   readonly stray?: readonly string[];
 }
 
+/** Of a cluster or of a node that is alone: their plans have other fields. */
+export type FailedRun = Omit<SimulationResult, "plan"> & { readonly plan: object };
+
 /** Several lines, without a line feed at the end. */
-export function describeFailure(result: SimulationResult, context: FailureContext): string {
+export function describeFailure(result: FailedRun, context: FailureContext): string {
   const { seed, traceHash, failures, plan, notes, trace } = result;
   const { commit, command, stray = [] } = context;
   return [

@@ -177,7 +177,7 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
 }
 
 /** One line a field. */
-export function describePlan(plan: FaultPlan): string {
+export function describePlan(plan: object): string {
   return Object.entries(plan)
     .map(([name, value]) => `  ${name}: ${JSON.stringify(value)}`)
     .join("\n");

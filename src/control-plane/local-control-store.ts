@@ -1,11 +1,12 @@
 /**
  * The control table of a node that is alone: which incarnation it is, its rule, its number of partitions. One JSON file,
- * replaced whole (temporary file, sync, rename, directory sync).
+ * replaced whole (temporary file, sync, rename, directory sync), with a checksum: a rule whose bit flipped is a rule too.
  * Invariant: an incarnation is durable here before its log exists, and never handed out twice.
  */
 
 import { CatchallError } from "../model/errors.ts";
 import type { Rule } from "../model/status.ts";
+import { crc32c } from "../runtime/crc32c.ts";
 import type { Disk } from "../runtime/disk.ts";
 
 const FILE = "control.json";
@@ -37,7 +38,8 @@ export class LocalControlStore {
 
   /** Replaces the table; durable when it resolves. */
   async write(table: ControlTable): Promise<void> {
-    const bytes = new TextEncoder().encode(`${JSON.stringify(table, null, 2)}\n`);
+    const checked = { ...table, checksum: checksumOf(table) };
+    const bytes = new TextEncoder().encode(`${JSON.stringify(checked, null, 2)}\n`);
     const file = await this.#disk.create(TEMPORARY_FILE, 0);
     await file.writeSynced(0, bytes);
     await file.close();
@@ -46,12 +48,23 @@ export class LocalControlStore {
   }
 }
 
+/** Of the text of all other fields, in their order. */
+function checksumOf(table: ControlTable): number {
+  const bytes = new TextEncoder().encode(JSON.stringify(table));
+  return crc32c(bytes, 0, bytes.length);
+}
+
 function parseTable(bytes: Uint8Array): ControlTable {
-  let table: ControlTable;
+  let parsed: ControlTable & { readonly checksum?: number };
   try {
-    table = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as ControlTable;
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
     throw new CatchallError("checkpoint_damaged", `"${FILE}" cannot be read`, { cause });
+  }
+  const { checksum, ...table } = parsed ?? {};
+  // Files of before have none.
+  if (checksum !== undefined && checksum !== checksumOf(table)) {
+    throw new CatchallError("checkpoint_damaged", `"${FILE}" is damaged: its checksum is wrong`);
   }
   if (table?.formatVersion !== CONTROL_FORMAT_VERSION) {
     throw new CatchallError(

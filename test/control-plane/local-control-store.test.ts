@@ -36,6 +36,34 @@ describe("LocalControlStore", () => {
     }
   });
 
+  it("is refused with any bit flipped, or says what it said", async () => {
+    const clean = new SimDisk();
+    await new LocalControlStore(clean).write(tableOf(7));
+    const bits = (await clean.size("control.json")) * 8;
+    let refused = 0;
+    for (let bit = 0; bit < bits; bit++) {
+      const disk = clean.afterPowerCut(() => true);
+      disk.flipBit("control.json", bit);
+      try {
+        const { formatVersion, partitions, incarnation, initialRule, rule, ruleRevision } =
+          (await new LocalControlStore(disk).read()) as ControlTable;
+        const read = { formatVersion, partitions, incarnation, initialRule, rule, ruleRevision };
+        assert.deepEqual(read, tableOf(7), `bit ${bit}`);
+      } catch (error) {
+        assert.equal(Reflect.get(error as object, "code"), "checkpoint_damaged", `bit ${bit}`);
+        refused++;
+      }
+    }
+    // All but the name of the checksum itself, in which it is lost.
+    assert.equal(refused > bits - 8 * "checksum".length - 1, true, `${refused} of ${bits} refused`);
+  });
+
+  it("reads a table that was written without a checksum", async () => {
+    const disk = new SimDisk();
+    disk.plant("control.json", encode(tableOf(4)));
+    assert.deepEqual(await new LocalControlStore(disk).read(), tableOf(4));
+  });
+
   it("has the old table or the new one, whole, after a power cut at any step of a write", async () => {
     const steps = new SimDisk();
     await new LocalControlStore(steps).write(tableOf(1));

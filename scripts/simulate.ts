@@ -26,8 +26,8 @@ import {
 } from "../src/simulation/fault-plan.ts";
 import type { StartNode } from "../src/simulation/sim-node.ts";
 import { type SimulationResult, simulate } from "../src/simulation/simulator.ts";
-import { simulateEmbeddedSeeds } from "./simulate-embedded.ts";
 import { currentCommit } from "./commit.ts";
+import { simulateEmbeddedSeeds } from "./simulate-embedded.ts";
 
 const STACK_LINES = 10;
 const MINUTE_MS = 60_000;

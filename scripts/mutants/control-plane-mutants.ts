@@ -239,4 +239,28 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
     ],
     expects: ["I15"],
   },
+  {
+    id: "balance-never-due",
+    defect: "--auto-rebalance plans nothing once a node has come back",
+    edits: [
+      {
+        file: "src/control-plane/coordinator.ts",
+        find: "return isCalm && !isBusy && isAssigned && !this.#facts.isBalanced(table);",
+        replace: "return isCalm && isBusy && isAssigned && !this.#facts.isBalanced(table);",
+      },
+    ],
+    expects: ["I20"],
+  },
+  {
+    id: "rebalance-planned-for-the-first",
+    defect: "a balanced placement gives everything above the floor to one node",
+    edits: [
+      {
+        file: "src/control-plane/hash-ring-placement.ts",
+        find: "quotas.set(id, rest > 0 ? floor + 1 : floor);\n    rest--;",
+        replace: "quotas.set(id, floor + Math.max(0, rest));\n    rest = 0;",
+      },
+    ],
+    expects: ["I20"],
+  },
 ];

@@ -52,6 +52,8 @@ export interface SimulationResult {
 }
 
 const POLL_MS = 1000;
+/** Of the partitions of any two nodes: each has the mean, rounded up or down. */
+const SHARES_APART_MAX = 1;
 const FINAL_READ_TRIES = 20;
 const IDEMPOTENCY_WINDOW_MS = 600_000;
 
@@ -148,11 +150,19 @@ class Simulation {
     this.#workload.end();
     if (!(await this.#until("requests are answered", () => this.#isQuiet()))) return;
     await this.#checkCounts();
-    if (hasFailed()) return;
+    if (hasFailed() || !(await this.#checkShares())) return;
     this.#faults.restartAll();
     if (!(await this.#until("partitions are open again", () => this.#areAllServing()))) return;
     await this.#checkCounts();
     if (this.#options.keepsChanges === true) await this.#checkChanges();
+  }
+
+  /** I20: with nobody to disturb it, a cluster that balances itself is balanced. */
+  async #checkShares(): Promise<boolean> {
+    if (!this.#plan.autoRebalance) return true;
+    const shares = (): readonly number[] => this.#tableChecker.shares();
+    const isEven = (): boolean => Math.max(...shares()) - Math.min(...shares()) <= SHARES_APART_MAX;
+    return this.#until("partitions are shared out evenly", isEven);
   }
 
   /** I22: every transition that the whole history makes is stored. */
@@ -236,7 +246,11 @@ class Simulation {
     const down = this.#faults.joined.filter((node) => node.current === null);
     const names = down.map((node) => `n${node.machine.index}`);
     const { outstanding } = this.#oracle;
-    return `closed ${closed.join()}; not serving ${names.join()}; outstanding ${outstanding}`;
+    const shares = this.#tableChecker.shares().join();
+    return (
+      `closed ${closed.join()}; not serving ${names.join()}; outstanding ${outstanding}; ` +
+      `shares ${shares}`
+    );
   }
 
   /** Every domain, on every node, against the clients' history and against the logs. */

@@ -4,18 +4,29 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { batchedDrain } from "../../src/simulation/batched-drain.ts";
-import type { PlanOptions } from "../../src/simulation/fault-plan.ts";
+import type { FaultPlan, PlanOptions } from "../../src/simulation/fault-plan.ts";
 import { type SimulationResult, simulate } from "../../src/simulation/simulator.ts";
 import { type ToyDefect, toyNode } from "./toy-node.ts";
 
 const PLAN: PlanOptions = {
   faultsMs: 40_000,
   healMs: 120_000,
-  override: { faultGapMs: 2000, clientGapMs: 60, nodes: 3, nodesMax: 3, keyed: 0.3 },
+  override: {
+    faultGapMs: 2000,
+    clientGapMs: 60,
+    nodes: 3,
+    nodesMax: 3,
+    keyed: 0.3,
+    autoRebalance: false,
+  },
 };
 
-function run(seed: number, defect: ToyDefect | null = null): Promise<SimulationResult> {
-  const plan = { ...PLAN, override: { ...PLAN.override, clocks: PERFECT } };
+function run(
+  seed: number,
+  defect: ToyDefect | null = null,
+  more: Partial<FaultPlan> = {},
+): Promise<SimulationResult> {
+  const plan = { ...PLAN, override: { ...PLAN.override, clocks: PERFECT, ...more } };
   return simulate(seed, { start: toyNode(defect), drain: batchedDrain(setImmediate), plan });
 }
 
@@ -47,6 +58,16 @@ describe("Simulator", () => {
     }
     assert.ok(acknowledged > 500, `${acknowledged} events were acknowledged`);
     assert.ok(owners > 20, `${owners} changes of owner`);
+  });
+
+  it("sees a cluster that should balance itself and does not", async () => {
+    // The toy never moves anything: the node with the lowest incarnation keeps all.
+    const { failures } = await run(1, null, { autoRebalance: true, partitions: 8, families: [] });
+    assert.deepEqual(
+      failures.map(({ rule }) => rule),
+      ["I20"],
+    );
+    assert.match(String(failures[0]?.text), /shared out evenly.*shares (8,0,0|0,8,0|0,0,8)/);
   });
 
   const defects: readonly ToyDefect[] = [

@@ -15,6 +15,7 @@ import { parseTable } from "../../control-plane/control-table-codec.ts";
 import { type LeaseRecord, parseLease } from "../../control-plane/lease-record.ts";
 import { changeBreach, EMPTY_LOG_END } from "../../control-plane/table-check.ts";
 import {
+  aliveMembers,
   type ControlTable,
   type LineageStretch,
   NOBODY,
@@ -53,6 +54,17 @@ export class TableChecker implements StoreHistory {
   recordPut(record: ControlRecord): void {
     if (record.key === TABLE_KEY) this.#table(record);
     else this.#lease(record);
+  }
+
+  /** Partitions that each member owns which is alive and not told to give them away; empty without a table. */
+  shares(): number[] {
+    const { table } = this;
+    if (table === null) return [];
+    return aliveMembers(table)
+      .filter(({ isDraining }) => !isDraining)
+      .map((member) => {
+        return table.partitions.filter(({ owner }) => owner === member.incarnation).length;
+      });
   }
 
   #fail(rule: string, text: string): void {

@@ -3,7 +3,6 @@
  * bytes and appends of the logs. Of bulk and of single events, uniform over domains that are known already.
  */
 import type { ClusterRig } from "../../test/support/cluster-rig.ts";
-import { cpuMsOfAll } from "./compare.ts";
 import {
   amountOf,
   BULK_LINES,
@@ -12,10 +11,11 @@ import {
   metricOf,
   scaled,
 } from "./counted-loads.ts";
-import { decimal } from "./figures.ts";
+import { decimal, whole } from "./figures.ts";
 import type { BenchContext } from "./part.ts";
 import { usualConnections } from "./single-part.ts";
 import { startRig, targetOf } from "./targets-cluster.ts";
+import { cpuMsOfAll, settleMsOf, takeTurnsLiving } from "./turns.ts";
 
 export const LOAD_KINDS = ["bulk", "single"] as const;
 export type LoadKind = (typeof LOAD_KINDS)[number];
@@ -41,29 +41,42 @@ export const WITHOUT_CHECKPOINTS: readonly string[] = ["--checkpoint-interval", 
 const DOMAINS = 100_000;
 const SEED = 1;
 
-export async function measureClusterCost(
+/** What a cluster is started with. */
+export interface ClusterShape {
+  readonly nodes: readonly string[];
+  readonly flags: readonly string[];
+}
+
+/** Several clusters beside each other: each loaded in its turn. */
+export function measureClusterCosts<Name extends string>(
   context: BenchContext,
-  nodes: readonly string[],
-  flags: readonly string[],
-): Promise<ClusterCosts> {
-  const rig = await startRig([...WITHOUT_CHECKPOINTS, ...flags], nodes);
-  try {
-    const loads = new CountedLoads(targetOf(rig).url, SEED);
-    await loads.fill(scaled(context, DOMAINS));
-    await settle(context, loads);
-    const kinds = loadsOf(context);
-    const bulk = await costOf(rig, loads, { ...kinds.bulk, ...amountOf(context) });
-    const single = await costOf(rig, loads, { ...kinds.single, ...amountOf(context) });
-    await loads.verify();
-    for (const [kind, cost] of Object.entries({ bulk, single })) {
-      context.say(
-        `  ${kind}: ${Math.round(cost.eventsPerSecond)} events/s, ${decimal(cost.cpuUs)} µs/event`,
-      );
-    }
-    return { bulk, single };
-  } finally {
-    await rig.dispose();
-  }
+  names: readonly Name[],
+  shapeOf: (name: Name) => ClusterShape,
+): Promise<ReadonlyMap<Name, readonly ClusterCosts[]>> {
+  const { bulk, single } = loadsOf(context);
+  return takeTurnsLiving(context, names, {
+    start: async (name) => {
+      const { nodes, flags } = shapeOf(name);
+      const rig = await startRig([...WITHOUT_CHECKPOINTS, ...flags], nodes);
+      const target = targetOf(rig);
+      return { rig, target, loads: new CountedLoads(target.url, SEED) };
+    },
+    settle: async ({ loads }) => {
+      await loads.fill(scaled(context, DOMAINS));
+      await settle(context, loads, true);
+    },
+    measure: async ({ rig, loads }, name) => {
+      const costs = {
+        bulk: await costOf(rig, loads, { ...bulk, ...amountOf(context) }),
+        single: await costOf(rig, loads, { ...single, ...amountOf(context) }),
+      };
+      for (const [kind, { eventsPerSecond, cpuUs }] of Object.entries(costs)) {
+        context.say(`  ${name}, ${kind}: ${whole(eventsPerSecond)}/s, ${decimal(cpuUs)} µs/event`);
+      }
+      return costs;
+    },
+    verify: ({ loads }) => loads.verify(),
+  });
 }
 
 /** One figure of all rounds. */
@@ -84,9 +97,13 @@ export function loadsOf(context: BenchContext): Readonly<Record<LoadKind, Counte
 }
 
 /** The processor time of compilation is paid once in a process, and for each kind of load. */
-export async function settle(context: BenchContext, loads: CountedLoads): Promise<void> {
-  if (context.settleMs === 0) return;
-  const durationMs = context.settleMs / LOAD_KINDS.length;
+export async function settle(
+  context: BenchContext,
+  loads: CountedLoads,
+  isCluster: boolean,
+): Promise<void> {
+  const durationMs = settleMsOf(context, isCluster) / LOAD_KINDS.length;
+  if (durationMs === 0) return;
   for (const load of Object.values(loadsOf(context))) await loads.run({ ...load, durationMs });
 }
 

@@ -1,6 +1,6 @@
 /**
- * Targets side by side: each is started, settled, loaded and ended in its turn, round after round, so that a slow minute
- * of the machine hits all. Figures are medians over the rounds; the counts of every load are verified.
+ * Targets side by side: each is started and settled once, then they are loaded in their turn, round after round. Figures
+ * are medians over the rounds; the counts of every load are verified.
  */
 import {
   COMPARISON_COLUMNS,
@@ -14,7 +14,6 @@ import type { BenchContext, Table } from "./part.ts";
 import { startMongoPeer, startRedisPeer } from "./peers.ts";
 import { startGubernator } from "./peers-gubernator.ts";
 import {
-  cpuMsOf,
   rssMibOf,
   startBare,
   startCatchall,
@@ -23,6 +22,7 @@ import {
   type TargetOutcome,
 } from "./targets.ts";
 import { startCluster } from "./targets-cluster.ts";
+import { cpuMsOfAll, settleMsOf, takeTurnsLiving } from "./turns.ts";
 
 export interface ComparedLoad {
   /** Of its table, and what is said while it runs. */
@@ -59,25 +59,6 @@ export function startTarget(name: TargetName, flags: readonly string[] = []): Pr
   return STARTERS[name](flags);
 }
 
-/** Of several processes together. */
-export function cpuMsOfAll(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0);
-}
-
-/** Measures every name in its turn, as many times as there are rounds. */
-export async function takeTurns<Name extends string, Result>(
-  context: BenchContext,
-  names: readonly Name[],
-  measure: (name: Name) => Promise<Result>,
-): Promise<ReadonlyMap<Name, readonly Result[]>> {
-  const results = new Map<Name, Result[]>(names.map((name) => [name, []]));
-  for (let round = 1; round <= context.rounds; round++) {
-    context.say(`round ${round} of ${context.rounds}`);
-    for (const [name, rounds] of results) rounds.push(await measure(name));
-  }
-  return results;
-}
-
 /** One table a load. Errors: a wrong count, a target that does not start. */
 export async function compare(
   context: BenchContext,
@@ -95,48 +76,54 @@ export async function measureLoads(
   context: BenchContext,
   comparison: Comparison,
 ): Promise<readonly (readonly ComparedTarget[])[]> {
-  const results = await takeTurns(context, comparison.targets, (name) =>
-    measureTarget(context, name, comparison),
-  );
-  return comparison.loads.map((_, index) =>
+  const { targets, loads, targetFlags } = comparison;
+  const results = await takeTurnsLiving(context, targets, {
+    start: async (name) => ({ name, target: await startTarget(name, targetFlags) }),
+    settle: (running) => settle(context, running, comparison),
+    measure: (running) => measureEach(context, running, loads),
+  });
+  return loads.map((_, index) =>
     [...results].map(([target, rounds]) => {
       return { target, rounds: rounds.map((round) => round[index] as Measurement) };
     }),
   );
 }
 
-/** Starts a target, lets it settle, and measures one load after the other. */
-export async function measureTarget(
+interface Running {
+  readonly name: TargetName;
+  readonly target: Target;
+}
+
+async function settle(
   context: BenchContext,
-  name: TargetName,
-  comparison: Omit<Comparison, "targets">,
-): Promise<readonly Measurement[]> {
-  const target = await startTarget(name, comparison.targetFlags);
-  try {
-    const { settleMs } = context;
-    const [first] = comparison.loads;
-    const { prepare } = comparison;
-    if (prepare !== undefined) await runLoadTool(["--url", target.url, ...prepare]);
-    // A load of its own before those that are measured: the processor time of compilation is paid once in a process.
-    if (settleMs > 0 && first !== undefined) {
-      await load({ ...context, durationMs: settleMs, warmupMs: 0 }, target, first);
-    }
-    const measurements: Measurement[] = [];
-    for (const compared of comparison.loads) {
-      const cpuBeforeMs = cpuMsOfAll(target.pids);
-      let cpuAfterMs = 0;
-      // Without the reads that verify the counts: with many domains they cost as much as the events.
-      const outcome = await load(context, target, compared, () => {
-        cpuAfterMs = cpuMsOfAll(target.pids);
-      });
-      const measurement = measurementOf(target, outcome, cpuAfterMs - cpuBeforeMs);
-      measurements.push(measurement);
-      context.say(`  ${name}, ${compared.title}: ${sentenceOf(measurement)}`);
-    }
-    return measurements;
-  } finally {
-    await target.stop();
+  { name, target }: Running,
+  { loads: [first], prepare }: Comparison,
+): Promise<void> {
+  if (prepare !== undefined) await runLoadTool(["--url", target.url, ...prepare]);
+  const durationMs = settleMsOf(context, name === "cluster");
+  if (durationMs > 0 && first !== undefined) {
+    await load({ ...context, events: null, durationMs, warmupMs: 0 }, target, first);
   }
+}
+
+async function measureEach(
+  context: BenchContext,
+  { name, target }: Running,
+  loads: readonly ComparedLoad[],
+): Promise<readonly Measurement[]> {
+  const measurements: Measurement[] = [];
+  for (const compared of loads) {
+    const cpuBeforeMs = cpuMsOfAll(target.pids);
+    let cpuAfterMs = 0;
+    // Without the reads that verify the counts: with many domains they cost as much as the events.
+    const outcome = await load(context, target, compared, () => {
+      cpuAfterMs = cpuMsOfAll(target.pids);
+    });
+    const measurement = measurementOf(target, outcome, cpuAfterMs - cpuBeforeMs);
+    measurements.push(measurement);
+    context.say(`  ${name}, ${compared.title}: ${sentenceOf(measurement)}`);
+  }
+  return measurements;
 }
 
 async function load(
@@ -147,14 +134,12 @@ async function load(
 ): Promise<TargetOutcome> {
   const { durationMs, warmupMs, events } = context;
   if (target.load !== undefined) {
-    const outcome = await target.load(connections, warmupMs, durationMs);
-    onLoaded?.();
-    return outcome;
+    return await target.load({ connections, warmupMs, durationMs }, onLoaded);
   }
   const time = ["--duration", `${durationMs}ms`, "--warmup", `${warmupMs}ms`];
   const amount = events === null ? time : ["--events", String(events)];
   const count = ["--connections", String(connections)];
-  return runLoadTool(["--url", target.url, ...amount, ...count, ...flags], onLoaded);
+  return await runLoadTool(["--url", target.url, ...amount, ...count, ...flags], onLoaded);
 }
 
 /** Of events and reads together; latencies are those of the events, where there are any. */

@@ -5,7 +5,6 @@
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import type { ClusterRig } from "../../test/support/cluster-rig.ts";
 import { WITHOUT_CHECKPOINTS } from "./cluster-cost.ts";
-import { takeTurns } from "./compare.ts";
 import { amountOf, type CountedLoad, CountedLoads, scaled } from "./counted-loads.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import { during, move } from "./moves.ts";
@@ -13,6 +12,7 @@ import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { usualConnections } from "./single-part.ts";
 import { startCatchall, type Target } from "./targets.ts";
 import { startRig, targetOf } from "./targets-cluster.ts";
+import { takeTurns } from "./turns.ts";
 
 const DOMAINS = 1_000_000;
 const SEED = 1;

@@ -3,12 +3,12 @@
  * number of domains has a cluster of its own; between two rounds the dead node comes back and gets its quarter again.
  */
 import { type ClusterRig, until } from "../../test/support/cluster-rig.ts";
-import { cpuMsOfAll } from "./compare.ts";
 import { CountedLoads, scaled } from "./counted-loads.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import { move } from "./moves.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { LEASE_TTL_MS, startRig, targetOf } from "./targets-cluster.ts";
+import { cpuMsOfAll } from "./turns.ts";
 
 const DOMAIN_COUNTS = [100_000, 1_000_000, 10_000_000] as const;
 const NODES = ["n1", "n2", "n3", "n4"] as const;

@@ -42,9 +42,27 @@ export function decimal(value: number): string {
   return value.toFixed(2);
 }
 
-/** Such as "1,234 (1,200-1,300)"; of one value no range. */
-export function withRange(values: readonly number[], write: (value: number) => string): string {
-  const middle = write(median(values));
+/** Such as "12.3", of 0.123. */
+export function percent(share: number): string {
+  return (100 * share).toFixed(1);
+}
+
+/** Round by round; none without rounds of the base. */
+export function ratios(values: readonly number[], bases: readonly number[]): readonly number[] {
+  return values.flatMap((value, round) => {
+    const base = bases[round];
+    return base === undefined ? [] : [value / base];
+  });
+}
+
+/** Such as "1,234 (1,200-1,300)", with a unit "1.50 × (1.40-1.60)"; of one value no range, of none nothing. */
+export function withRange(
+  values: readonly number[],
+  write: (value: number) => string,
+  unit: string = "",
+): string {
+  if (values.length === 0) return "";
+  const middle = `${write(median(values))}${unit}`;
   if (values.length < 2) return middle;
   return `${middle} (${write(Math.min(...values))}-${write(Math.max(...values))})`;
 }

@@ -1,6 +1,5 @@
 /** The part `growth-nodes`: what an event costs as nodes join, all on one nats-server and one mongod. */
-import { loadsText, measureClusterCost } from "./cluster-cost.ts";
-import { takeTurns } from "./compare.ts";
+import { loadsText, measureClusterCosts } from "./cluster-cost.ts";
 import { growthTable } from "./growth-table.ts";
 import type { BenchPart } from "./part.ts";
 
@@ -11,16 +10,14 @@ const BASE = "2";
 export const growthNodesPart: BenchPart = {
   name: "growth-nodes",
   run: async (context) => {
-    const results = await takeTurns(context, NODE_COUNTS, (count) => {
-      context.say(`  nodes: ${count}`);
-      const nodes = Array.from({ length: Number(count) }, (_, i) => `n${i + 1}`);
-      return measureClusterCost(context, nodes, []);
+    const results = await measureClusterCosts(context, NODE_COUNTS, (count) => {
+      return { nodes: Array.from({ length: Number(count) }, (_, i) => `n${i + 1}`), flags: [] };
     });
     const growth = {
       ...{ name: "growth-nodes", what: "nodes", counts: NODE_COUNTS },
       ...{ base: BASE, baseTitle: `CPU of ${BASE} nodes` },
       text:
-        `One nats-server, one mongod, all on this machine. ${loadsText(context)} ` +
+        `One nats-server and one mongod a cluster, all of them running beside each other on this machine. ${loadsText(context)} ` +
         "Messages and their bytes are those that nodes send to nats-server: frames to other nodes, appends to the log, leases.",
       rowTitle: (count: string) => `${count} ${count === "1" ? "node" : "nodes"}`,
       more: [

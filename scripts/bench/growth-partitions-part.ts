@@ -1,6 +1,5 @@
 /** The part `growth-partitions`: what an event costs three nodes as their domains are cut into more ranges. */
-import { loadsText, measureClusterCost } from "./cluster-cost.ts";
-import { takeTurns } from "./compare.ts";
+import { loadsText, measureClusterCosts } from "./cluster-cost.ts";
 import { growthTable } from "./growth-table.ts";
 import type { BenchPart } from "./part.ts";
 
@@ -12,9 +11,8 @@ const BASE = "64";
 export const growthPartitionsPart: BenchPart = {
   name: "growth-partitions",
   run: async (context) => {
-    const results = await takeTurns(context, PARTITION_COUNTS, (count) => {
-      context.say(`  partitions: ${count}`);
-      return measureClusterCost(context, NODES, ["--partitions", count]);
+    const results = await measureClusterCosts(context, PARTITION_COUNTS, (count) => {
+      return { nodes: NODES, flags: ["--partitions", count] };
     });
     const growth = {
       ...{ name: "growth-partitions", what: "partitions", counts: PARTITION_COUNTS },

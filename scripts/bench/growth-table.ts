@@ -6,7 +6,7 @@ import {
   LOAD_KINDS,
   type LoadKind,
 } from "./cluster-cost.ts";
-import { decimal, median, whole, withRange } from "./figures.ts";
+import { decimal, median, ratios, whole, withRange } from "./figures.ts";
 import type { Table } from "./part.ts";
 
 export interface Growth {
@@ -43,7 +43,7 @@ export function growthTable(
         `${kind}, ${growth.rowTitle(count)}`,
         withRange(all("eventsPerSecond"), whole),
         withRange(all("cpuUs"), decimal),
-        `${decimal(cpuOf(count, kind) / cpuOf(base, kind))} ×`,
+        withRange(ratios(all("cpuUs"), costsOf(results.get(base), kind, "cpuUs")), decimal, " ×"),
         ...more.map(({ key, digits }) => median(all(key)).toFixed(digits)),
       ];
     }),

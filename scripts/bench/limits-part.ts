@@ -1,16 +1,15 @@
 /**
- * The part `limits`: how fast the pieces are that an event needs, each alone: the logs, the database, the parser, the table
- * and the HTTP server. No node can be faster than these.
+ * The part `limits`: how fast the pieces are that an event needs, each alone: the logs, the database, the parser and the
+ * table. No node can be faster than these. The HTTP server alone is the row "bare" of other parts.
  */
 import { tmpdir } from "node:os";
 import { TestMongod } from "../../test/support/mongod.ts";
-import { measureTarget, takeTurns } from "./compare.ts";
 import { measureTableUpdates } from "./counter-table.ts";
 import { decimal, median, quantile, type Work, whole, withRange } from "./figures.ts";
 import { measureCheckpoints } from "./mongo-checkpoint.ts";
 import { measureNdjson } from "./ndjson.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
-import { singleLoad, usualConnections } from "./single-part.ts";
+import { takeTurns } from "./turns.ts";
 import { type AppendWork, measureFileAppends, measureJetStreamAppends } from "./wal-append.ts";
 
 const ENTRY_BYTES = 4096;
@@ -53,7 +52,6 @@ const LIMITS: Readonly<Record<string, Limit>> = {
       figuresOf("update of that table, uniform", updates),
     ];
   },
-  "bare uWebSockets.js": measureBare,
 };
 
 export const limitsPart: BenchPart = {
@@ -86,21 +84,6 @@ async function measureMongo({ scale }: BenchContext): Promise<readonly LimitFigu
   } finally {
     await mongod.dispose();
   }
-}
-
-/** The load tool is not counted: it is what drives the server. */
-async function measureBare(context: BenchContext): Promise<readonly LimitFigures[]> {
-  const loads = [singleLoad(context, usualConnections(context))];
-  const measured = await measureTarget(context, "bare", { loads });
-  return measured.map((one) => ({
-    title: `single \`PUT\` to bare uWebSockets.js with a Map, ${usualConnections(context)} connections`,
-    perSecond: one.eventsPerSecond,
-    megabytesPerSecond: null,
-    cpuUs: one.serverUsPerEvent,
-    serverCpuUs: 0,
-    p50Ms: one.p50,
-    p99Ms: one.p99,
-  }));
 }
 
 function appendFigures(title: string, work: AppendWork): LimitFigures {

@@ -1,7 +1,13 @@
 /** The part `mixed`: nine `PUT`s to one `GET` of a domain that the same load has sent events of. */
 import { measureLoads } from "./compare.ts";
-import { COMPARISON_COLUMNS, type ComparedTarget, comparisonRows } from "./comparison-table.ts";
-import { decimal, median } from "./figures.ts";
+import {
+  COMPARISON_COLUMNS,
+  type ComparedTarget,
+  comparisonRows,
+  LATENCIES,
+  LATENCY_COLUMNS,
+} from "./comparison-table.ts";
+import { decimal, withRange } from "./figures.ts";
 import type { BenchPart, Table } from "./part.ts";
 import { singleLoad, usualConnections, withoutPeers } from "./single-part.ts";
 import { TARGET_TITLES } from "./targets.ts";
@@ -31,11 +37,14 @@ function readTable(compared: readonly ComparedTarget[]): Table {
   return {
     title: "GETs among nine times as many PUTs",
     text: "Latencies of the GETs of the load above.",
-    columns: ["target", "P50 ms", "P95 ms", "P99 ms", "P99.9 ms"],
+    columns: ["target", ...LATENCY_COLUMNS],
     rows: compared.map(({ target, rounds }) => [
       TARGET_TITLES[target],
-      ...(["p50", "p95", "p99", "p999"] as const).map((key) =>
-        decimal(median(rounds.map(({ readLatency }) => readLatency?.[key] ?? Number.NaN))),
+      ...LATENCIES.map((key) =>
+        withRange(
+          rounds.map(({ readLatency }) => readLatency?.[key] ?? Number.NaN),
+          decimal,
+        ),
       ),
     ]),
   };

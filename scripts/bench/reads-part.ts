@@ -7,12 +7,13 @@ import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { hash32 } from "../../src/model/hash32.ts";
 import { partitionOf } from "../../src/model/partition-id.ts";
 import type { ClusterRig } from "../../test/support/cluster-rig.ts";
-import { compare, cpuMsOfAll, takeTurns } from "./compare.ts";
+import { compare } from "./compare.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import { runLoadTool } from "./load-tool.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { usualConnections, withoutPeers } from "./single-part.ts";
 import { startRig, targetOf } from "./targets-cluster.ts";
+import { cpuMsOfAll, takeTurns } from "./turns.ts";
 
 const DOMAINS = 10_000;
 const EVENTS_A_DOMAIN = 10;

@@ -10,11 +10,11 @@ import { performance } from "node:perf_hooks";
 import { NodeProcess } from "../../test/support/node-process.ts";
 import { freePort } from "../free-port.ts";
 import { WITHOUT_CHECKPOINTS } from "./cluster-cost.ts";
-import { takeTurns } from "./compare.ts";
 import { BULK_LINES, CountedLoads, scaled } from "./counted-loads.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { cpuMsOf } from "./targets.ts";
+import { takeTurns } from "./turns.ts";
 
 const DOMAIN_COUNTS = [10_000, 100_000, 1_000_000, 10_000_000] as const;
 const EVENT_COUNTS = [100_000, 500_000, 1_000_000, 5_000_000] as const;

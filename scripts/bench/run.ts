@@ -23,7 +23,6 @@ import { limitsPart } from "./limits-part.ts";
 import { memoryPart } from "./memory-part.ts";
 import { mixedPart } from "./mixed-part.ts";
 import { mixesPart } from "./mixes-part.ts";
-import { openLoopPart } from "./open-loop-part.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { readsPart } from "./reads-part.ts";
 import { tableText } from "./report.ts";
@@ -40,7 +39,6 @@ const PARTS: readonly BenchPart[] = [
   mixedPart,
   bulkPart,
   mixesPart,
-  openLoopPart,
   disturbedPart,
   failoverPart,
   memoryPart,

@@ -1,15 +1,34 @@
 /** The part `single`: one event a request, all targets, each number of connections. */
-import { type ComparedLoad, compare } from "./compare.ts";
+import { type ComparedLoad, measureLoads } from "./compare.ts";
+import {
+  COMPARISON_COLUMNS,
+  CPU_SECOND_COLUMNS,
+  comparisonRows,
+  cpuSecondCells,
+} from "./comparison-table.ts";
 import type { BenchContext, BenchPart } from "./part.ts";
 import type { TargetName } from "./targets.ts";
 
 export const singlePart: BenchPart = {
   name: "single",
-  run: (context) =>
-    compare(context, {
-      targets: context.targets,
-      loads: context.connections.map((connections) => singleLoad(context, connections)),
-    }),
+  run: async (context) => {
+    const { targets } = context;
+    const loads = context.connections.map((connections) => singleLoad(context, connections));
+    const compared = await measureLoads(context, { targets, loads });
+    const leftOut = targets.includes("gubernator")
+      ? ""
+      : " gubernator was left out: `GUBERNATOR_CLUSTER` is to name its program.";
+    return loads.map(({ title, text }, index) => {
+      const rounds = compared[index] ?? [];
+      const more = cpuSecondCells(rounds);
+      return {
+        title,
+        text: `${text}${leftOut}`,
+        columns: [...COMPARISON_COLUMNS, ...CPU_SECOND_COLUMNS],
+        rows: comparisonRows(rounds).map((row, i) => [...row, ...(more[i] ?? [])]),
+      };
+    });
+  },
 };
 
 /** `PUT`s of one event in a closed loop. */

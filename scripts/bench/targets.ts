@@ -19,11 +19,14 @@ export type TargetOutcome = Pick<
 > &
   Partial<Pick<LoadOutcome, "reads">>;
 
-/** A load of single events in a closed loop. */
+/** A load of single events in a closed loop. `onLoaded`: it is over, and its counts have not been verified. */
 export type TargetLoad = (
-  connections: number,
-  warmupMs: number,
-  durationMs: number,
+  load: {
+    readonly connections: number;
+    readonly warmupMs: number;
+    readonly durationMs: number;
+  },
+  onLoaded?: () => void,
 ) => Promise<TargetOutcome>;
 
 export interface Target {

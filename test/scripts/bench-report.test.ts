@@ -1,7 +1,12 @@
 /** Goal: the tables of docs/benchmarks.md say what was measured: medians with their range, ratios to the right server. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { comparisonRows, type Measurement } from "../../scripts/bench/comparison-table.ts";
+import {
+  comparisonRows,
+  cpuSecondCells,
+  loadsInOneTable,
+  type Measurement,
+} from "../../scripts/bench/comparison-table.ts";
 import { decimal, median, quantile, whole, withRange } from "../../scripts/bench/figures.ts";
 import type { Table } from "../../scripts/bench/part.ts";
 import { markdownOf, tableText } from "../../scripts/bench/report.ts";
@@ -38,8 +43,9 @@ describe("withRange", () => {
     assert.equal(withRange([1300, 1200, 1234], whole), "1,234 (1,200-1,300)");
   });
 
-  it("writes no range of a single value", () => {
+  it("writes no range of a single value, and nothing of none", () => {
     assert.equal(withRange([1.5], decimal), "1.50");
+    assert.equal(withRange([], decimal, " ×"), "");
   });
 });
 
@@ -101,18 +107,56 @@ describe("comparisonRows", () => {
   const bare = [measured(1000, 10), measured(1200, 12), measured(1100, 11)];
   const node = [measured(900, 22), measured(550, 33), measured(500, 20)];
 
-  it("gives rate and processor time as parts of the bare server's medians", () => {
+  it("gives rate and processor time as parts of the bare server's, round by round", () => {
     const [first = [], second = []] = comparisonRows([
       { target: "bare", rounds: bare },
       { target: "catchall", rounds: node },
     ]);
-    assert.deepEqual([first[1], first[2], first[8]], ["1,100 (1,000-1,200)", "100.0 %", "1.00 ×"]);
-    assert.deepEqual([second[1], second[2]], ["550 (500-900)", "50.0 %"]);
-    assert.deepEqual([second[7], second[8]], ["22.00 (20.00-33.00)", "2.00 ×"]);
+    assert.deepEqual(
+      [first[1], first[2], first[8]],
+      ["1,100 (1,000-1,200)", "100.0 % (100.0-100.0)", "1.00 × (1.00-1.00)"],
+    );
+    assert.deepEqual([second[1], second[2]], ["550 (500-900)", "45.8 % (45.5-90.0)"]);
+    assert.deepEqual([second[7], second[8]], ["22.00 (20.00-33.00)", "2.20 × (1.82-2.75)"]);
   });
 
   it("gives no ratio when the bare server was not measured", () => {
     const [row = []] = comparisonRows([{ target: "catchall", rounds: node }]);
     assert.deepEqual([row[2], row[8]], ["", ""]);
+  });
+});
+
+describe("cpuSecondCells", () => {
+  it("says how much more than a target the cluster does in a second of processor time", () => {
+    const cells = cpuSecondCells([
+      { target: "cluster", rounds: [measured(1, 40), measured(1, 50)] },
+      { target: "mongo", rounds: [measured(1, 1600), measured(1, 1000)] },
+    ]);
+    assert.deepEqual(cells, [
+      ["22,500 (20,000-25,000)", "1.00 × (1.00-1.00)"],
+      ["813 (625-1,000)", "30.00 × (20.00-40.00)"],
+    ]);
+  });
+
+  it("compares with no cluster that was not measured", () => {
+    assert.deepEqual(cpuSecondCells([{ target: "bare", rounds: [measured(1, 10)] }]), [
+      ["100,000", ""],
+    ]);
+  });
+});
+
+describe("loadsInOneTable", () => {
+  it("gives a load's rate as a part of the base's on the same target", () => {
+    const base = {
+      name: "challenge",
+      compared: [{ target: "catchall" as const, rounds: [measured(1000, 1), measured(2000, 1)] }],
+    };
+    const other = {
+      name: "uniform",
+      compared: [{ target: "catchall" as const, rounds: [measured(500, 1), measured(1600, 1)] }],
+    };
+    const { columns, rows } = loadsInOneTable("mix", [base, other], base);
+    assert.equal(columns.at(-1), "of challenge");
+    assert.equal(rows[1]?.at(-1), "65.0 % (50.0-80.0)");
   });
 });

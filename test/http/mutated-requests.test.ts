@@ -151,6 +151,21 @@ describe("readAnswers", () => {
   });
 });
 
+describe("AnswerJudge", () => {
+  it("takes a refusal for overload as declared, and no other failure", () => {
+    const judge = new AnswerJudge("node");
+    const failed = (status: number, code: string, effect: string): string | null => {
+      const body = JSON.stringify({ status, code, effect, title: "x", type: "x", retryable: true });
+      const answer = { status, head: "", mediaType: "application/problem+json", body };
+      return judge.faultOf(answer, null);
+    };
+    assert.equal(failed(503, "overloaded", "none"), null);
+    assert.match(`${failed(503, "overloaded", "unknown")}`, /does not fit its problem/);
+    assert.match(`${failed(504, "outcome_unknown", "unknown")}`, /^504 /);
+    assert.match(`${failed(503, "log_failed", "none")}`, /^503 /);
+  });
+});
+
 describe("unseenEventsMax", () => {
   const one = "PUT /events/a.example/delivered HTTP/1.1\r\nHost: a\r\n\r\n";
   const bulk = (head: string) =>

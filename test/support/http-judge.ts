@@ -54,7 +54,9 @@ export class AnswerJudge {
 
   /** Null when all is right. `request` null: the bytes have several readings, or none. */
   faultOf(answer: Answer, request: StrictRequest | null): string | null {
-    if (answer.status >= 500 && !this.isOfLibrary(answer)) return `${answer.status} ${answer.body}`;
+    if (answer.status >= 500 && !this.isOfLibrary(answer) && !isOverloaded(answer)) {
+      return `${answer.status} ${answer.body}`;
+    }
     const fault = this.#problemFault(answer, request);
     if (fault !== null || request === null || this.isOfLibrary(answer)) return fault;
     if (request.method === "HEAD") return this.#statusFault(answer, "GET", request.path);
@@ -98,6 +100,11 @@ export class AnswerJudge {
     if (validate(parsed(body))) return null;
     return `${status} of ${method} ${template}: ${AJV.errorsText(validate.errors)}`;
   }
+}
+
+/** A machine that stands still for a moment has more waiting than it takes: nothing was counted, and it says so. */
+export function isOverloaded({ status, body }: Answer): boolean {
+  return status === 503 && body.includes('"code":"overloaded"');
 }
 
 function validatorOf(parts: readonly string[]): ValidateFunction {

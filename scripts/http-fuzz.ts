@@ -27,7 +27,9 @@ const sums = {
   ...{ honest: 0, faultCount: 0, cpuSeconds: 0 },
 };
 for (const kind of kinds) {
+  let shown = 0;
   const onProgress = (report: FuzzReport): void => {
+    for (; shown < report.faults.length; shown++) console.error(`${kind}: ${report.faults[shown]}`);
     if (performance.now() - saidMs < PROGRESS_EVERY_MS) return;
     saidMs = performance.now();
     console.error(`${kind}: ${report.sent} sent, ${report.faultCount} faults`);

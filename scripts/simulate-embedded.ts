@@ -7,6 +7,7 @@
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { startEmbeddedOn } from "../src/server/embedded.ts";
+import { recoverDisk } from "../src/server/recover-directory.ts";
 import { batchedDrain } from "../src/simulation/batched-drain.ts";
 import {
   EMBEDDED_FAULT_FAMILIES,
@@ -33,7 +34,8 @@ const stray: string[] = [];
 
 async function run(seed: number, plan: EmbeddedPlanOptions): Promise<Run> {
   stray.length = 0;
-  const result = await simulateEmbedded(seed, { start: startEmbeddedOn, drain, plan });
+  const parts = { start: startEmbeddedOn, recover: recoverDisk };
+  const result = await simulateEmbedded(seed, { ...parts, drain, plan });
   return { result, stray: [...stray] };
 }
 

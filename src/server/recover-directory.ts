@@ -10,8 +10,10 @@ import { CatchallError } from "../model/errors.ts";
 import { IdempotencyWindow, KeyBudget } from "../partition/idempotency-window.ts";
 import { PartitionState } from "../partition/partition-state.ts";
 import { lineageOfLogs, recover } from "../partition/recovery.ts";
+import type { Disk } from "../runtime/disk.ts";
 import { NodeDisk } from "../runtime/node-disk.ts";
 import { NodeRandom } from "../runtime/node-random.ts";
+import type { Random } from "../runtime/random.ts";
 import { readOnly } from "../runtime/read-only-disk.ts";
 import { FileNodeLog } from "../wal/file-node-log.ts";
 import { openStoreIdentity } from "../wal/store-identity.ts";
@@ -28,11 +30,19 @@ export interface RecoveredDirectory {
 
 /** Errors: CatchallError `log_damaged`, `checkpoint_damaged`, `conflict` when it is no data directory. */
 export async function recoverDirectory(dataDir: string): Promise<RecoveredDirectory> {
-  const disk = readOnly(new NodeDisk(dataDir));
-  const random = new NodeRandom();
+  return await recoverDisk(new NodeDisk(dataDir), new NodeRandom(), dataDir);
+}
+
+/** The same over a disk that is there already; `name` is for errors. */
+export async function recoverDisk(
+  changeable: Disk,
+  random: Random,
+  name: string,
+): Promise<RecoveredDirectory> {
+  const disk = readOnly(changeable);
   const table = await new LocalControlStore(disk).read();
   if (table === null) {
-    throw new CatchallError("conflict", `"${dataDir}" is not a data directory of catchall`);
+    throw new CatchallError("conflict", `"${name}" is not a data directory of catchall`);
   }
   const { storeId } = await openStoreIdentity(disk, random);
   const seed = [random.uint32(), random.uint32()] as const;

@@ -5,10 +5,16 @@
  */
 
 import { type Config, loadConfig } from "../config/config.ts";
+import type { CounterTable } from "../counters/counter-table.ts";
+import { type DomainName, DomainParser } from "../model/domain-name.ts";
 import { CatchallError } from "../model/errors.ts";
+import { partitionOf } from "../model/partition-id.ts";
 import { DEFAULT_RULE } from "../model/status.ts";
+import type { PartitionState } from "../partition/partition-state.ts";
 import type { DomainStatus } from "../router/ingress.ts";
+import type { Disk } from "../runtime/disk.ts";
 import type { Logger } from "../runtime/logger.ts";
+import type { Random } from "../runtime/random.ts";
 import type { EmbeddedNode, EmbeddedOptions, EmbeddedPorts } from "../server/embedded.ts";
 import { StatusChecker } from "./checkers/status-checker.ts";
 import { EmbeddedFaults } from "./embedded-faults.ts";
@@ -32,8 +38,16 @@ export type StartEmbedded = (
   options: EmbeddedOptions,
 ) => Promise<Pick<EmbeddedNode, "incarnation" | "router" | "stop">>;
 
+/** What `catchall verify` reads of a directory. */
+export type RecoverDisk = (
+  disk: Disk,
+  random: Random,
+  name: string,
+) => Promise<{ readonly states: readonly PartitionState[] }>;
+
 export interface EmbeddedSimulationOptions {
   readonly start: StartEmbedded;
+  readonly recover: RecoverDisk;
   /** `setImmediate` of the caller. */
   readonly drain: Drain;
   readonly plan?: EmbeddedPlanOptions;
@@ -68,18 +82,22 @@ class EmbeddedSimulation {
   readonly #world: SimWorld;
   readonly #plan: EmbeddedPlan;
   readonly #start: StartEmbedded;
+  readonly #recover: RecoverDisk;
   readonly #disk: MachineDisk;
   readonly #node: SimNode;
   readonly #oracle: Oracle;
   readonly #statuses: StatusChecker;
   readonly #workload: Workload;
   readonly #faults: EmbeddedFaults;
+  /** What the node answered in the end, by domain. */
+  readonly #final: Map<DomainName, DomainStatus> = new Map();
   #refusals = 0;
 
-  constructor(seed: number, { start, drain, plan }: EmbeddedSimulationOptions) {
+  constructor(seed: number, { start, recover, drain, plan }: EmbeddedSimulationOptions) {
     const world = new SimWorld(seed, drain);
     this.#world = world;
     this.#start = start;
+    this.#recover = recover;
     this.#plan = drawEmbeddedPlan(seed, plan ?? EMBEDDED_PLAN_OPTIONS);
     this.#disk = new MachineDisk(world);
     this.#disk.onLogError = (life) => this.#mustEnd(life);
@@ -115,7 +133,7 @@ class EmbeddedSimulation {
     if (!(await this.#until("events are taken", () => this.#workload.probesLeft === 0))) return;
     this.#workload.end();
     if (!(await this.#until("requests are answered", () => this.#isQuiet()))) return;
-    if (!(await this.#checkAll(true))) return;
+    if (!(await this.#checkAll(true)) || !(await this.#checkDirectory())) return;
     this.#faults.cutPower();
     if (!(await this.#until("the node serves again", () => this.#node.current !== null))) return;
     await this.#checkAll(true);
@@ -178,6 +196,7 @@ class EmbeddedSimulation {
         },
       },
     );
+    this.#statuses.checkRule(started.router.rule());
     life.later(0, () => this.#checkAll(false));
     return {
       incarnation: started.incarnation,
@@ -236,6 +255,27 @@ class EmbeddedSimulation {
     return !this.#hasFailed();
   }
 
+  /** I16: what `verify` reads beside the running node is what the node answers. */
+  async #checkDirectory(): Promise<boolean> {
+    const world = this.#world;
+    try {
+      const { states } = await this.#recover(this.#disk.current, world.random("verify"), "disk");
+      const parser = new DomainParser();
+      for (const [domain, { delivered, bounced }] of this.#final) {
+        parser.parseText(domain, false);
+        const partition = partitionOf(parser.hash, states.length);
+        const state = states[partition] as PartitionState;
+        const found = countsOf(state.table, state.find(domain));
+        if (found === `${delivered}/${bounced}`) continue;
+        const text = `${domain} is ${found} in the directory, the node says ${delivered}/${bounced}`;
+        world.fail("I16", text);
+      }
+    } catch (error) {
+      world.fail("I16", `The directory of a running node cannot be read: ${String(error)}`);
+    }
+    return !this.#hasFailed();
+  }
+
   /** Reads every domain; in the end counts are held against what was acknowledged and what may have been counted. */
   async #checkAll(isFinal: boolean): Promise<boolean> {
     const { domains } = this.#workload;
@@ -246,6 +286,7 @@ class EmbeddedSimulation {
         left--;
         this.#statuses.end(mark, status);
         if (!isFinal) return;
+        this.#final.set(domain, status);
         for (const kind of EVENT_KINDS) {
           const value = kind === 0 ? status.delivered : status.bounced;
           this.#oracle.checkFinal(domain, kind, value, "the node");
@@ -255,6 +296,10 @@ class EmbeddedSimulation {
     }
     return isFinal ? await this.#until("reads are answered", () => left === 0) : true;
   }
+}
+
+function countsOf(table: CounterTable, entry: number): string {
+  return entry < 0 ? "0/0" : `${table.delivered(entry)}/${table.bounced(entry)}`;
 }
 
 function configOf(plan: EmbeddedPlan): Config {

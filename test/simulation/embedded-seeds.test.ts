@@ -7,6 +7,7 @@ import { after, before, describe, it } from "node:test";
 import { CatchallError } from "../../src/model/errors.ts";
 import type { Disk, DiskFile } from "../../src/runtime/disk.ts";
 import { startEmbeddedOn } from "../../src/server/embedded.ts";
+import { recoverDisk } from "../../src/server/recover-directory.ts";
 import { batchedDrain } from "../../src/simulation/batched-drain.ts";
 import type {
   EmbeddedFaultFamily,
@@ -30,7 +31,8 @@ function run(
   families: readonly EmbeddedFaultFamily[] | null = null,
 ): Promise<EmbeddedResult> {
   const plan = families === null ? SHORT : { ...SHORT, families };
-  return simulateEmbedded(seed, { start, drain: batchedDrain(setImmediate), plan });
+  const drain = batchedDrain(setImmediate);
+  return simulateEmbedded(seed, { start, recover: recoverDisk, drain, plan });
 }
 
 function withFiles(disk: Disk, change: (path: string, file: DiskFile) => DiskFile): Disk {

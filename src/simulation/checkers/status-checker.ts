@@ -72,6 +72,13 @@ export class StatusChecker {
     return this.#overridesOf(domain).add(status);
   }
 
+  /** The rule that a node answers with. */
+  checkRule(rule: Rule): void {
+    const text = JSON.stringify(rule);
+    const possible = [...this.#rules.values].map((value) => JSON.stringify(value));
+    if (!possible.includes(text)) this.#world.fail("I16", `The rule is ${text}, which nobody set`);
+  }
+
   begin(domain: string): StatusMark {
     const overrides = this.#overridesOf(domain).values;
     const mark: StatusMark = { domain, rules: this.#rules.values, overrides };

@@ -85,9 +85,15 @@ export class EmbeddedControl implements OperatorControl {
     }
   }
 
-  /** Ends a rule change that a crash cut short: the table has it, some partitions do not. */
+  /** Ends a rule change that a crash cut short: the table has it, some partitions do not. Later, when the log is full. */
   async resumeRuleChange(): Promise<void> {
-    await this.#applyRule("recovery");
+    try {
+      await this.#applyRule("recovery");
+    } catch (error) {
+      // Only a node that serves makes room.
+      if (!(error instanceof CatchallError) || error.code !== "log_full") throw error;
+      this.#retryRule("recovery");
+    }
   }
 
   readiness(): Readiness {

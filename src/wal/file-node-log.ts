@@ -18,7 +18,13 @@ import {
   WAL_DIRECTORY,
 } from "./file-log-reader.ts";
 import { SegmentWriter, segmentPath } from "./file-segment.ts";
-import { type AppendOutcome, FIRST_KEPT, type NodeLog, tooLarge } from "./node-log.ts";
+import {
+  type AppendOutcome,
+  FIRST_KEPT,
+  type NodeLog,
+  RESERVE_BYTES,
+  tooLarge,
+} from "./node-log.ts";
 
 export interface FileNodeLogOptions {
   /** From `openStoreIdentity`. */
@@ -30,8 +36,6 @@ export interface FileNodeLogOptions {
 }
 
 const SEGMENT_BYTES_DEFAULT: number = 16 * 1024 * 1024;
-/** First segment of a log for which the others have left no room. */
-const SEGMENT_BYTES_IN_RESERVE: number = 64 * 1024;
 
 interface OwnLog {
   readonly files: LogFiles;
@@ -79,7 +83,7 @@ export class FileNodeLog implements NodeLog {
   }
 
   /**
-   * A small first segment may go over the limit: a node that did not start could never write the checkpoint that makes room.
+   * The first segment may go over the limit by RESERVE_BYTES: a node that did not start could never write the checkpoint that makes room.
    * Errors: CatchallError `log_failed`, `log_full` of the disk; `conflict` when this incarnation already has a log.
    */
   async create(incarnation: number): Promise<void> {
@@ -245,7 +249,7 @@ export class FileNodeLog implements NodeLog {
 
   #firstSegmentBytes(): number {
     const hasRoom = this.sizeBytes + this.#segmentBytes <= this.#logBytesMax;
-    return hasRoom ? this.#segmentBytes : Math.min(this.#segmentBytes, SEGMENT_BYTES_IN_RESERVE);
+    return hasRoom ? this.#segmentBytes : Math.min(this.#segmentBytes, RESERVE_BYTES);
   }
 
   #reserve(bytes: number): void {

@@ -11,6 +11,7 @@ import { FileNodeLog } from "../../src/wal/file-node-log.ts";
 import type { AppendOutcome } from "../../src/wal/node-log.ts";
 import { describeNodeLog, EntryChain, readAll } from "../conformance/node-log.ts";
 
+const MIB = 1024 * 1024;
 const STORE = { storeId: 0xabcdef01, segmentBytes: 8192 };
 const FIRST_SEGMENT = "wal/0000000000000005/0000000000000001.wal";
 
@@ -109,25 +110,27 @@ describe("FileNodeLog", () => {
 
   it("begins the log of a new life where the others have left no room, and takes little into it", async () => {
     const disk = new SimDisk();
-    const limit = { storeId: STORE.storeId, segmentBytes: 256 * 1024, logBytesMax: 512 * 1024 };
+    const limit = { storeId: STORE.storeId, segmentBytes: 2 * MIB, logBytesMax: 4 * MIB };
     const before = await FileNodeLog.open(disk, limit);
     await before.create(5);
     const chain = new EntryChain(5, STORE.storeId);
-    let outcome = await before.append(chain.next(60_000), 0);
+    let outcome = await before.append(chain.next(400_000), 0);
     for (let n = 1; outcome.kind === "committed"; n++) {
-      outcome = await before.append(chain.next(60_000), n);
+      outcome = await before.append(chain.next(400_000), n);
     }
     assert.equal(outcome.kind, "notApplied");
     const log = await FileNodeLog.open(disk, limit);
     await log.seal(5);
     await log.create(6);
     const own = new EntryChain(6, STORE.storeId);
-    assert.equal(log.sizeBytes <= 512 * 1024 + 64 * 1024, true, `${log.sizeBytes} bytes`);
-    assert.deepEqual(await log.append(own.next(600), 0), { kind: "committed" });
-    const large = own.next(100_000);
-    assert.equal((await log.append(large, 1)).kind, "notApplied");
+    assert.equal(log.sizeBytes <= 5 * MIB, true, `${log.sizeBytes} bytes`);
+    assert.deepEqual(await log.append(own.next(500_000), 0), { kind: "committed" });
+    assert.deepEqual(await log.append(own.next(500_000), 1), { kind: "committed" });
+    const large = own.next(500_000);
+    assert.equal(log.sizeBytes > 4 * MIB, true, `${log.sizeBytes} bytes`);
+    assert.equal((await log.append(large, 2)).kind, "notApplied");
     await log.delete(5);
-    assert.deepEqual(await log.append(large, 1), { kind: "committed" });
+    assert.deepEqual(await log.append(large, 2), { kind: "committed" });
   });
 
   it("answers log_full when the disk is full, and goes on when there is room", async () => {

@@ -48,7 +48,6 @@ export class EmbeddedFaults {
     this.#isHealed = true;
     world.trace("heal", 0);
     disk.heal();
-    disk.mend();
     node.machine.resume();
     if (node.life === null) node.boot();
   }

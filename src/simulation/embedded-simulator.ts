@@ -128,15 +128,15 @@ class EmbeddedSimulation {
     await world.run(this.#plan.faultsMs, () => this.#hasFailed());
     if (this.#hasFailed()) return;
     this.#faults.heal();
-    if (!(await this.#until("the node serves", () => this.#node.current !== null))) return;
+    if (!(await this.#until("the node serves", () => this.#isServing()))) return;
     this.#workload.probe([this.#node]);
     if (!(await this.#until("events are taken", () => this.#workload.probesLeft === 0))) return;
     this.#workload.end();
     if (!(await this.#until("requests are answered", () => this.#isQuiet()))) return;
-    if (!(await this.#checkAll(true)) || !(await this.#checkDirectory())) return;
+    if (!(await this.#checkInTheEnd()) || !(await this.#checkDirectory())) return;
     this.#faults.cutPower();
-    if (!(await this.#until("the node serves again", () => this.#node.current !== null))) return;
-    await this.#checkAll(true);
+    if (!(await this.#until("the node serves again", () => this.#isServing()))) return;
+    await this.#checkInTheEnd();
   }
 
   result(): EmbeddedResult {
@@ -170,6 +170,10 @@ class EmbeddedSimulation {
 
   #hasFailed(): boolean {
     return this.#world.failures.length > 0;
+  }
+
+  #isServing(): boolean {
+    return this.#node.current !== null && !this.#node.isStopping;
   }
 
   #isQuiet(): boolean {
@@ -276,14 +280,26 @@ class EmbeddedSimulation {
     return !this.#hasFailed();
   }
 
-  /** Reads every domain; in the end counts are held against what was acknowledged and what may have been counted. */
-  async #checkAll(isFinal: boolean): Promise<boolean> {
+  /** Every domain is read once more, by a life that lasts as long: counts are held against what clients know. */
+  async #checkInTheEnd(): Promise<boolean> {
+    let asked: SimLife | null = null;
+    let answers: { readonly left: number } = { left: 1 };
+    return await this.#until("reads are answered", () => {
+      if (asked !== this.#node.life && this.#isServing()) {
+        asked = this.#node.life;
+        answers = this.#checkAll(true);
+      }
+      return answers.left === 0;
+    });
+  }
+
+  #checkAll(isFinal: boolean): { readonly left: number } {
     const { domains } = this.#workload;
-    let left = domains.length;
+    const answers = { left: domains.length };
     for (const domain of domains) {
       const mark = this.#statuses.begin(domain);
       const answered = (status: DomainStatus): void => {
-        left--;
+        answers.left--;
         this.#statuses.end(mark, status);
         if (!isFinal) return;
         this.#final.set(domain, status);
@@ -294,7 +310,7 @@ class EmbeddedSimulation {
       };
       this.#workload.read([domain], this.#node, answered, () => this.#statuses.end(mark, null));
     }
-    return isFinal ? await this.#until("reads are answered", () => left === 0) : true;
+    return answers;
   }
 }
 

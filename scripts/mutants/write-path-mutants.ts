@@ -342,7 +342,7 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
         replace: "",
       },
     ],
-    expects: ["I16", "I22"],
+    expects: ["I14", "I16", "I22"],
   },
   {
     id: "page-put-unconditional",
@@ -415,5 +415,30 @@ export const WRITE_PATH_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I15"],
+  },
+  {
+    id: "page-position-early",
+    defect: "a page says that it is one entry older than what is in it",
+    edits: [
+      {
+        file: "src/checkpoint/checkpointer.ts",
+        find: "position: source.position, bytes: image });",
+        replace:
+          "position: { ...source.position, sequence: source.position.sequence - 1 }, bytes: image });",
+      },
+    ],
+    expects: ["I14"],
+  },
+  {
+    id: "page-without-last-seen",
+    defect: "a page of counters forgets when a domain was last seen",
+    edits: [
+      {
+        file: "src/counters/page-codec.ts",
+        find: "this.#varint(records.lastSeenMs(entry) - firstMs);",
+        replace: "this.#varint(0);",
+      },
+    ],
+    expects: ["I14"],
   },
 ];

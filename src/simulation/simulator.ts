@@ -11,6 +11,7 @@ import { type Logger, SILENT_LOGGER } from "../runtime/logger.ts";
 import type { ClusterPorts, ClusterSettings } from "../server/assemble-cluster-node.ts";
 import { LogChecker } from "./checkers/log-checker.ts";
 import { OpenChecker } from "./checkers/open-checker.ts";
+import { PageChecker } from "./checkers/page-checker.ts";
 import { ReplayChecker } from "./checkers/replay-checker.ts";
 import { TableChecker } from "./checkers/table-checker.ts";
 import { CoordinatorWatch } from "./coordinator-watch.ts";
@@ -54,6 +55,8 @@ export interface SimulationResult {
 const POLL_MS = 1000;
 /** Of the partitions of any two nodes: each has the mean, rounded up or down. */
 const SHARES_APART_MAX = 1;
+/** Of which the pages are compared, at least, where there are so many. */
+const PARTITIONS_WITH_PAGES = 4;
 const FINAL_READ_TRIES = 20;
 const IDEMPOTENCY_WINDOW_MS = 600_000;
 
@@ -64,6 +67,7 @@ export async function simulate(
 ): Promise<SimulationResult> {
   const simulation = new Simulation(seed, options);
   await simulation.run();
+  simulation.finish();
   return simulation.result();
 }
 
@@ -76,6 +80,7 @@ class Simulation {
   readonly #tableChecker: TableChecker;
   readonly #openChecker: OpenChecker;
   readonly #replayChecker: ReplayChecker;
+  readonly #pageChecker: PageChecker;
   readonly #oracle: Oracle;
   readonly #workload: Workload;
   readonly #coordinators: CoordinatorWatch;
@@ -104,10 +109,17 @@ class Simulation {
       rule: DEFAULT_RULE,
       windowMs: IDEMPOTENCY_WINDOW_MS,
     });
+    // A sample of the partitions, another one with another seed.
+    const stride = Math.ceil(plan.partitions / PARTITIONS_WITH_PAGES);
+    this.#pageChecker = new PageChecker(
+      world,
+      (partition) => this.#replayChecker.createState(partition, () => undefined),
+      (partition) => partition % stride === seed % stride,
+    );
     const table = (): ControlTable | null => this.#tableChecker.table;
     this.#coordinators = new CoordinatorWatch(table);
     const history = historyOf([
-      ...[this.#logChecker, this.#tableChecker, this.#replayChecker],
+      ...[this.#logChecker, this.#tableChecker, this.#replayChecker, this.#pageChecker],
       { recordPut: ({ key }) => (key === TABLE_KEY ? this.#faults.tableStored() : undefined) },
     ]);
     this.#cluster = {
@@ -157,6 +169,11 @@ class Simulation {
     if (this.#options.keepsChanges === true) await this.#checkChanges();
   }
 
+  /** What is left to be looked at, however it ended. */
+  finish(): void {
+    if (this.#world.failures.length === 0) this.#pageChecker.finish();
+  }
+
   /** I20: with nobody to disturb it, a cluster that balances itself is balanced. */
   async #checkShares(): Promise<boolean> {
     if (!this.#plan.autoRebalance) return true;
@@ -197,6 +214,8 @@ class Simulation {
       starts: this.#cluster.nodes.reduce((sum, node) => sum + node.starts, 0),
       healedAfterMs: Math.round(this.#healedAfterMs),
       ...this.#faults.hits,
+      pages: this.#pageChecker.compared,
+      pagesSkipped: this.#pageChecker.skipped,
       coordinatorActs: this.#coordinators.acts,
       coordinatorsAtOnce: this.#coordinators.overlaps,
     };

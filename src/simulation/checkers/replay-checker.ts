@@ -13,6 +13,7 @@ import type { StatusChange } from "../../model/status-change.ts";
 import { IdempotencyWindow, KeyBudget } from "../../partition/idempotency-window.ts";
 import { PartitionState } from "../../partition/partition-state.ts";
 import {
+  type Change,
   decodeChange,
   readEvents,
   readSections,
@@ -20,10 +21,17 @@ import {
   SECTION_EVENTS,
   SECTION_OVERRIDE,
   SECTION_RELEASE,
+  type SectionView,
 } from "../../partition/section-codec.ts";
+import type { StateChange } from "../../partition/state-change.ts";
 import type { DomainStatus } from "../../router/ingress.ts";
 import { statusChangeOf } from "../../router/router.ts";
-import { ENTRY_HEADER_BYTES, ENTRY_KIND_SEAL, readEntryHeader } from "../../wal/entry-codec.ts";
+import {
+  ENTRY_HEADER_BYTES,
+  ENTRY_KIND_SEAL,
+  type EntryHeader,
+  readEntryHeader,
+} from "../../wal/entry-codec.ts";
 import type { SimWorld } from "../sim-world.ts";
 import type { StoreHistory } from "../store-history.ts";
 
@@ -32,6 +40,26 @@ const UNSETTLED_MS = 1000;
 
 /** What a change says whoever tells of it; counts may be those of a page that is ahead. */
 const TOLD_FIELDS = ["domain", "from", "to", "at"] as const;
+
+/** Applies what is in one section; answers the change that it was, if any. */
+export function replaySection(
+  state: PartitionState,
+  bytes: Uint8Array,
+  section: SectionView,
+  header: EntryHeader,
+): Change | null {
+  if (section.kind === SECTION_CLAIM || section.kind === SECTION_RELEASE) return null;
+  state.advance(section.epoch, header);
+  if (section.kind === SECTION_EVENTS) {
+    const events = readEvents(bytes, section);
+    state.applyProducer(events.producer, events.producerSequence, header.timeMs);
+    state.applyEvents(bytes, events.recordsStart, events.recordCount, header.timeMs);
+    return null;
+  }
+  const change = decodeChange(bytes, section);
+  state.applyChange(change, header.timeMs);
+  return change;
+}
 
 export interface ReplayCheckerOptions {
   readonly world: SimWorld;
@@ -60,17 +88,9 @@ export class ReplayChecker implements StoreHistory {
     if (header.kind === ENTRY_KIND_SEAL) return;
     for (const section of readSections(bytes, ENTRY_HEADER_BYTES, bytes.length)) {
       if (section.kind === SECTION_CLAIM || section.kind === SECTION_RELEASE) continue;
-      const state = this.#stateOf(section.partition);
       this.#changedMs.set(section.partition, this.#options.world.nowMs);
-      state.advance(section.epoch, header);
-      if (section.kind === SECTION_EVENTS) {
-        const { recordsStart, recordCount } = readEvents(bytes, section);
-        state.applyEvents(bytes, recordsStart, recordCount, header.timeMs);
-      } else {
-        const change = decodeChange(bytes, section);
-        if (change.kind === SECTION_OVERRIDE) this.#once(change.by);
-        state.applyChange(change, header.timeMs);
-      }
+      const change = replaySection(this.#stateOf(section.partition), bytes, section, header);
+      if (change?.kind === SECTION_OVERRIDE) this.#once(change.by);
     }
   }
 
@@ -133,17 +153,22 @@ export class ReplayChecker implements StoreHistory {
   #stateOf(partition: number): PartitionState {
     let state = this.#states.get(partition);
     if (state === undefined) {
-      const { partitions, rule, windowMs } = this.#options;
-      state = new PartitionState({
-        partition,
-        table: new CounterTable({ partition, partitions, seed: [1, 2] }),
-        window: new IdempotencyWindow(windowMs, this.#budget),
-        rule,
-        onChange: (change) => this.#changed(statusChangeOf(change)),
-      });
+      state = this.createState(partition, (change) => this.#changed(statusChangeOf(change)));
       this.#states.set(partition, state);
     }
     return state;
+  }
+
+  /** As a partition is before its first entry. */
+  createState(partition: number, onChange: (change: StateChange) => void): PartitionState {
+    const { partitions, rule, windowMs } = this.#options;
+    return new PartitionState({
+      partition,
+      table: new CounterTable({ partition, partitions, seed: [1, 2] }),
+      window: new IdempotencyWindow(windowMs, this.#budget),
+      rule,
+      onChange,
+    });
   }
 
   #changed(change: StatusChange): void {

@@ -164,7 +164,9 @@ async function main(): Promise<void> {
     `${sum("hits")} faults of nodes: ${sum("hitsOfOwners")} hit an owner, ` +
       `${sum("hitsDuringMoves")} came while a partition moved, ${sum("hitsOfMovers")} of them to ` +
       `a node of that move (${sum("fault moveStrike")} armed by one); ${sum("coordinatorActs")} ` +
-      `acts of coordinators, ${sum("coordinatorsAtOnce")} while another one was acting\n` +
+      `acts of coordinators, ${sum("coordinatorsAtOnce")} while another one was acting; ` +
+      `${sum("acknowledgedWithoutMongo")} events acknowledged with nothing but MongoDB away; ` +
+      `${sum("pages")} pages compared\n` +
       `${count} seeds, ${failed} failed; ${virtualMinutes} virtual minutes a seed; ` +
       `${seconds.toFixed(1)} s, ${cpuMs} ms of processor time a seed\n`,
   );

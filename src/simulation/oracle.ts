@@ -26,6 +26,8 @@ export interface OracleEvent {
   readonly count: number;
   readonly eventId: string | null;
   tries: number;
+  /** When its last try was. */
+  sentMs: number;
   outstanding: number;
   isAcked: boolean;
   isMaybe: boolean;
@@ -41,6 +43,8 @@ export interface ReadMark {
 export class Oracle {
   readonly #world: SimWorld;
   readonly #tallies: Map<string, readonly [Tally, Tally]> = new Map();
+  /** Called with each event that is acknowledged for the first time, and when its last try was sent. */
+  onAcked: ((sentMs: number) => void) | null = null;
   acknowledged = 0;
   maybe = 0;
   refused = 0;
@@ -71,6 +75,7 @@ export class Oracle {
       count,
       eventId,
       tries: 0,
+      sentMs: 0,
       outstanding: 0,
       isAcked: false,
       isMaybe: false,
@@ -81,6 +86,7 @@ export class Oracle {
   /** A try is handed to a node now. */
   sent(event: OracleEvent): void {
     event.tries++;
+    event.sentMs = this.#world.nowMs;
     event.outstanding++;
     this.outstanding++;
     if (event.isPossible) return;
@@ -96,6 +102,7 @@ export class Oracle {
     if (event.isAcked) return;
     event.isAcked = true;
     this.acknowledged++;
+    this.onAcked?.(event.sentMs);
     const tally = this.#tally(event);
     tally.acked += event.count;
     tally.maybes.delete(event);

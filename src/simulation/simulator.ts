@@ -86,6 +86,7 @@ class Simulation {
   readonly #coordinators: CoordinatorWatch;
   readonly #faults: FaultDriver;
   #healedAfterMs = 0;
+  #acknowledgedWithoutMongo = 0;
 
   constructor(seed: number, options: SimulationOptions) {
     const world = new SimWorld(seed, options.drain);
@@ -138,6 +139,7 @@ class Simulation {
       nodes.push(this.#createNode(new SimMachine(world, index, clock)));
     }
     this.#oracle = new Oracle(world);
+    this.#oracle.onAcked = (sentMs) => this.#countWithoutMongo(sentMs);
     this.#workload = new Workload({ world, plan, nodes, oracle: this.#oracle });
     const faults = new FaultDriver(this.#cluster);
     this.#faults = faults;
@@ -167,6 +169,16 @@ class Simulation {
     if (!(await this.#until("partitions are open again", () => this.#areAllServing()))) return;
     await this.#checkCounts();
     if (this.#options.keepsChanges === true) await this.#checkChanges();
+  }
+
+  /** I18: sent and acknowledged with nothing but MongoDB away. */
+  #countWithoutMongo(sentMs: number): void {
+    const { checkpoints, logs, control, network } = this.#cluster;
+    const outage = checkpoints.service.lastOutage;
+    if (!checkpoints.service.isAway || outage === null || outage.startMs > sentMs) return;
+    const isElseAway = network.isAway || logs.service.isAway || control.service.isAway;
+    const cutOff = logs.service.cutOff.size + control.service.cutOff.size;
+    if (!isElseAway && cutOff === 0) this.#acknowledgedWithoutMongo++;
   }
 
   /** What is left to be looked at, however it ended. */
@@ -202,6 +214,7 @@ class Simulation {
       virtualMs: Math.round(world.nowMs),
       events: world.instant,
       acknowledged: this.#oracle.acknowledged,
+      acknowledgedWithoutMongo: this.#acknowledgedWithoutMongo,
       maybe: this.#oracle.maybe,
       refused: this.#oracle.refused,
       reads: this.#oracle.reads,

@@ -31,6 +31,8 @@ const SHORTER = 3;
 const COUNTED = [
   ...["acknowledged", "ownerChanges", "hitsOfOwners", "hitsDuringMoves", "hitsOfMovers"],
   ...["fault moveStrike", "fault coordinatorStrike", "coordinatorsAtOnce"],
+  // I18: acknowledgements go on.
+  "acknowledgedWithoutMongo",
 ];
 
 function run(seed: number, plan: PlanOptions): Promise<SimulationResult> {

@@ -166,7 +166,8 @@ async function main(): Promise<void> {
       `a node of that move (${sum("fault moveStrike")} armed by one); ${sum("coordinatorActs")} ` +
       `acts of coordinators, ${sum("coordinatorsAtOnce")} while another one was acting; ` +
       `${sum("acknowledgedWithoutMongo")} events acknowledged with nothing but MongoDB away; ` +
-      `${sum("pages")} pages compared\n` +
+      `${sum("pages")} pages compared; ${sum("refusedStarts")} starts refused and ` +
+      `${sum("saidOutdated")} nodes not ready over a newer format\n` +
       `${count} seeds, ${failed} failed; ${virtualMinutes} virtual minutes a seed; ` +
       `${seconds.toFixed(1)} s, ${cpuMs} ms of processor time a seed\n`,
   );

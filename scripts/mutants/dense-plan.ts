@@ -7,7 +7,7 @@ import {
   drawPlan,
   FAULT_FAMILIES,
   type FaultFamily,
-  isStrike,
+  isNewer,
   type PlanOptions,
 } from "../../src/simulation/fault-plan.ts";
 import { SimRandom } from "../../src/simulation/sim-random.ts";
@@ -32,7 +32,7 @@ export function densePlan(seed: number): PlanOptions {
   const often = OFTEN[seed % OFTEN.length] as (typeof OFTEN)[number];
   const share = random.pick([0.3, 0.8]);
   const strikes = new SimRandom(seed, "dense/strikes");
-  const streamOf = (name: FaultFamily): SimRandom => (isStrike(name) ? strikes : random);
+  const streamOf = (name: FaultFamily): SimRandom => (isNewer(name) ? strikes : random);
   const turnMaxMs = new SimRandom(seed, "dense/turns").pick([0, 2, 10, 30]);
   return {
     ...options,

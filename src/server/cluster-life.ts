@@ -359,6 +359,7 @@ export class ClusterLife implements ClusterNode {
         readinessOf({
           settings,
           table: keeper.current()?.table,
+          tableDamage: keeper.damage(),
           gate: this.gate,
           isLeaving: this.#isLeaving,
           leaseRemainingMs: joined.lease.remainingMs(),

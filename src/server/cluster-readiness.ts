@@ -8,6 +8,8 @@ import type { ServiceGate } from "./service-gate.ts";
 export interface ReadinessFacts {
   readonly settings: ClusterSettings;
   readonly table: ControlTable | undefined;
+  /** Why the newest table can't be used, such as one of a newer version; null when it can. */
+  readonly tableDamage: string | null;
   readonly gate: ServiceGate;
   readonly isLeaving: boolean;
   readonly leaseRemainingMs: number;
@@ -28,6 +30,7 @@ export function readinessOf(facts: ReadinessFacts): Readiness {
   } else if (table.partitions.some(({ owner }) => owner === NOBODY)) {
     reasons.push(`Partitions are assigned once ${settings.expectNodes} nodes have joined`);
   }
+  if (facts.tableDamage !== null) reasons.push(facts.tableDamage);
   // It fails only for what this node owns.
   if (openFailure !== null && openCount === 0) {
     reasons.push(`None of the partitions of this node can be opened: ${openFailure}`);

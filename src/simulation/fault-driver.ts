@@ -16,6 +16,7 @@ import type { SimRandom } from "./sim-random.ts";
 import type { SimNetwork } from "./sim-transport.ts";
 import type { SimWorld } from "./sim-world.ts";
 import { afterWithin, isWithin, type Stretch } from "./storms.ts";
+import type { SimVersions } from "./versions.ts";
 import { type Ownership, Victims } from "./victims.ts";
 
 export interface SimCluster {
@@ -29,6 +30,7 @@ export interface SimCluster {
   readonly network: SimNetwork;
   readonly changes: SimChanges;
   readonly ownership: Ownership;
+  readonly versions: SimVersions;
 }
 
 /** Leaps further than this are an operator's mistake that entry times are bounded against; rarer. */
@@ -132,9 +134,13 @@ export class FaultDriver {
     this.#isHealed = true;
     world.trace("heal", 0);
     for (const store of [logs, control, checkpoints, network, changes]) store.heal();
+    const { versions } = this.#cluster;
+    const old = new Set(this.joined.filter(({ machine }) => !versions.isNewer(machine.index)));
+    // What the newer version stored needs the newer version: the upgrade ends.
+    const isUpgraded = versions.finish();
     for (const node of this.joined) {
       node.machine.resume();
-      if (this.#drained.has(node)) node.kill();
+      if (this.#drained.has(node) || (isUpgraded && old.has(node))) node.kill();
       // One that is stopping ends first.
       const boot = (): void => {
         if (node.isStopping && node.life !== null) world.after(1000, boot);
@@ -232,9 +238,27 @@ export class FaultDriver {
       case "leave":
         node.leave();
         return this.#after(this.#random.between(100, 60_000), () => node.boot());
+      case "upgrade":
+        return this.#exchange(node);
       default:
         this.#operate(family, node);
     }
+  }
+
+  /** The other version takes the place of this one: one step of a rolling upgrade, or back. */
+  #exchange(node: SimNode): void {
+    const { versions, world } = this.#cluster;
+    const { index } = node.machine;
+    const isOrderly = this.#random.chance(0.7);
+    if (isOrderly) node.leave();
+    else node.kill();
+    const boot = (): void => {
+      if (node.life !== null) return this.#after(RECONNECT_MAX_MS, boot);
+      versions.exchange(index);
+      world.trace("version", index, versions.isNewer(index) ? 2 : 1);
+      node.boot();
+    };
+    this.#after(this.#random.between(100, 5000), boot);
   }
 
   /** Connections that were silent for so long speak again late: what it missed may come well after what it says. */

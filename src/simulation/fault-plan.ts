@@ -32,11 +32,20 @@ export const FAULT_FAMILIES = [
   "join",
   "moveStrike",
   "coordinatorStrike",
+  "upgrade",
 ] as const;
 export type FaultFamily = (typeof FAULT_FAMILIES)[number];
 
 /** They come with a move, or with an act of a coordinator, not by the clock. */
 const STRIKES: readonly FaultFamily[] = ["moveStrike", "coordinatorStrike"];
+
+/** True for families that an unbiased seed does not have. */
+export function isNewer(family: FaultFamily): boolean {
+  return isStrike(family) || family === "upgrade";
+}
+
+/** Share of the seeds: while a table can't be read by all, little else happens to a cluster. */
+const UPGRADES = 0.1;
 
 /** True for families that are armed by what the cluster does, and not drawn from time to time. */
 export function isStrike(family: FaultFamily): boolean {
@@ -133,10 +142,12 @@ export function drawPlan(seed: number, options: PlanOptions = DEFAULT_PLAN_OPTIO
     halfCheckpoint: new SimRandom(seed, "plan/half checkpoints"),
     moveStrike: new SimRandom(seed, "plan/move strikes"),
     coordinatorStrike: new SimRandom(seed, "plan/coordinator strikes"),
+    upgrade: new SimRandom(seed, "plan/upgrades"),
   };
+  const shareOf = (name: FaultFamily): number => (name === "upgrade" ? UPGRADES : 0.5);
   const { isUnbiased = false } = options;
   const drawn = FAULT_FAMILIES.filter(
-    (name) => (streams[name] ?? random).chance(0.5) && !(isUnbiased && isStrike(name)),
+    (name) => (streams[name] ?? random).chance(shareOf(name)) && !(isUnbiased && isNewer(name)),
   );
   const families = options.families ?? drawn;
   const leaseTtlMs = random.pick([1000, 2000, 5000]);

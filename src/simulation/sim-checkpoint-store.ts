@@ -26,6 +26,7 @@ import type { SimRandom } from "./sim-random.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
 import type { SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
+import type { SimVersions } from "./versions.ts";
 
 const CALL_TIMEOUT_MS = 5000;
 
@@ -45,6 +46,8 @@ export class SimCheckpointStore {
   /** When the manifests were put, by partition. */
   readonly #times: Map<number, number> = new Map();
   #record: StoreRecord | null = null;
+  /** Of the machines, where some of them run the next version. */
+  versions: SimVersions | null = null;
   /** By machine: what befalls it when a request of its checkpoint is stored. */
   readonly #ambushes: Map<number, Ambush> = new Map();
 
@@ -75,6 +78,9 @@ export class SimCheckpointStore {
    */
   putPages(machine: number, pages: readonly CheckpointPage[]): boolean {
     const isHalf = this.#halves.chance(this.service.faults.answerLost);
+    for (const { kind, bytes } of pages) {
+      if (kind === "counters") this.versions?.stored(machine, "page", bytes);
+    }
     for (const page of pages) if (!isHalf || this.#halves.chance(0.5)) this.putPage(page);
     this.#strike(machine, pages);
     return !isHalf;
@@ -141,6 +147,14 @@ export class SimCheckpointStore {
     return [...(this.#pages.get(partition)?.values() ?? [])];
   }
 
+  /** As a machine reads them. */
+  pagesSeenBy(machine: number, partition: number): CheckpointPage[] {
+    const { versions } = this;
+    const pages = this.pages(partition);
+    if (versions === null) return pages;
+    return pages.map((page) => ({ ...page, bytes: versions.seenBy(machine, page.bytes) }));
+  }
+
   /** Buckets of which there are pages of keys. */
   keyBuckets(partition: number): number[] {
     return this.pages(partition)
@@ -184,7 +198,8 @@ class SimCheckpointClient implements CheckpointStore, CheckpointHost {
 
   async *readPages(partitions: ReadonlySet<number>): AsyncIterable<CheckpointPage> {
     for (const partition of [...partitions].sort((a, b) => a - b)) {
-      yield* await this.ask("readPages", () => this.store.pages(partition));
+      const { index } = this.#life.machine;
+      yield* await this.ask("readPages", () => this.store.pagesSeenBy(index, partition));
     }
   }
 

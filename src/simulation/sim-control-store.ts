@@ -19,6 +19,7 @@ import type { SimRandom } from "./sim-random.ts";
 import { type ServiceFaults, SimService } from "./sim-service.ts";
 import { IDLE, type SimWorld } from "./sim-world.ts";
 import type { StoreHistory } from "./store-history.ts";
+import type { SimVersions } from "./versions.ts";
 
 const CALL_TIMEOUT_MS = 2000;
 /** The servers' default `max_payload`, less the headers: longer values are not sent, unless they can be packed. */
@@ -60,6 +61,8 @@ export class SimControlStore {
   readonly #watchers: Set<Watcher> = new Set();
   readonly #leaseKeys: string[] = [];
   #revision = 0;
+  /** Of the machines, where some of them run the next version. */
+  versions: SimVersions | null = null;
 
   constructor(world: SimWorld, faults: ControlFaults, history: Required<StoreHistory>) {
     this.world = world;
@@ -167,12 +170,18 @@ export class SimControlStore {
     if (random.chance(watchRepeated)) this.#sendTo(watcher, record, watchLate);
   }
 
+  /** What the life reads of it. */
+  seenBy(life: SimLife, record: ControlRecord): ControlRecord {
+    const value = this.versions?.seenBy(life.machine.index, record.value) ?? record.value;
+    return value === record.value ? record : { ...record, value };
+  }
+
   #sendTo(watcher: Watcher, record: ControlRecord, late: number): void {
     const random = this.#random;
     const delayMs = this.service.delayMs() + (random.chance(late) ? 1000 * random.unit() : 0);
     watcher.life.later(delayMs, () => {
       if (watcher.isEnded) return IDLE;
-      watcher.listener(record);
+      watcher.listener(this.seenBy(watcher.life, record));
       // Nodes follow the table alone. Should one listen to leases, what it starts runs with the next event.
       return record.key === TABLE_KEY ? undefined : IDLE;
     });
@@ -190,20 +199,26 @@ class SimControlClient implements ControlStore {
   }
 
   read(key: string): Promise<ControlRecord | null> {
-    return this.#ask("read", () => this.#store.readAsClient(key));
+    return this.#ask("read", () => {
+      const record = this.#store.readAsClient(key);
+      return record === null ? null : this.#store.seenBy(this.#life, record);
+    });
   }
 
   readLeases(): Promise<readonly ControlRecord[]> {
     return this.#ask("readLeases", () => {
       const records = this.#store.leaseKeys.map((key) => this.#store.readAsClient(key));
-      return records.filter((record) => record !== null);
+      return records
+        .filter((record) => record !== null)
+        .map((record) => this.#store.seenBy(this.#life, record));
     });
   }
 
   async put(key: string, value: Uint8Array, expectedRevision: number): Promise<PutOutcome> {
     if (value.length > VALUE_BYTES_MAX) return { kind: "unknown", reason: "the value is too long" };
     const bytes = value.slice();
-    const { service, world } = this.#store;
+    const { service, world, versions } = this.#store;
+    versions?.stored(this.#life.machine.index, key === TABLE_KEY ? "table" : "lease", bytes);
     const answer = await service.call(this.#life, CALL_TIMEOUT_MS, () =>
       this.#store.put(key, bytes, expectedRevision),
     );

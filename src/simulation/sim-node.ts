@@ -16,7 +16,7 @@ import type { SimWorld } from "./sim-world.ts";
 
 /** What clients and operators ask of a node here. */
 export type SimIngress = Pick<Ingress, "submit" | "statuses" | "status" | "rebalance" | "drain"> &
-  Partial<Pick<Ingress, "setRule" | "setOverride" | "removeOverride">>;
+  Partial<Pick<Ingress, "setRule" | "setOverride" | "removeOverride" | "readiness">>;
 
 export interface ClusterNode {
   readonly incarnation: number;
@@ -38,6 +38,9 @@ const STOP_TIMEOUT_MS = 20_000;
 /** A stop that has not ended so long after its time is killed. */
 const STOP_GRACE_MS = 10_000;
 
+/** How a node says that something is newer than it. */
+export const NEWER_FORMAT: RegExp = /of format 2|format version is unknown/;
+
 export interface SimNodeOptions {
   readonly world: SimWorld;
   readonly machine: SimMachine;
@@ -47,6 +50,8 @@ export interface SimNodeOptions {
   readonly isLogReachable: () => boolean;
   /** Takes a start that failed; default: judged here, and tried again in the same life. */
   readonly startFailed?: (error: unknown) => void;
+  /** True where what is stored is of a newer version than the machine's: it may say so and not start; default: never. */
+  readonly isOutdated?: () => boolean;
 }
 
 /** One machine with its node: started, killed, stopped and started again. */
@@ -59,6 +64,8 @@ export class SimNode {
   started: ClusterNode[] = [];
   isStopping = false;
   starts = 0;
+  /** Starts that were refused since what is stored is of a newer version. */
+  refusals = 0;
 
   constructor(options: SimNodeOptions) {
     this.#options = options;
@@ -141,7 +148,9 @@ export class SimNode {
     const { world } = this.#options;
     if (error instanceof CatchallError) {
       world.note(`node ${this.machine.index} could not start: ${error.code} ${error.message}`);
-      if (error.code === "log_damaged" || error.code === "checkpoint_damaged") {
+      if (this.#options.isOutdated?.() === true && NEWER_FORMAT.test(error.message))
+        this.refusals++;
+      else if (error.code === "log_damaged" || error.code === "checkpoint_damaged") {
         world.fail("I16", `Node ${this.machine.index} cannot restore: ${error.message}`);
       }
       return;

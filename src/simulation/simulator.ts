@@ -23,11 +23,12 @@ import { SimCheckpointStore } from "./sim-checkpoint-store.ts";
 import { SimControlStore } from "./sim-control-store.ts";
 import { type SimLife, SimMachine } from "./sim-life.ts";
 import { SimMetrics } from "./sim-metrics.ts";
-import { SimNode, type StartNode } from "./sim-node.ts";
+import { NEWER_FORMAT, SimNode, type StartNode } from "./sim-node.ts";
 import { SimNodeLogs } from "./sim-node-logs.ts";
 import { SimNetwork } from "./sim-transport.ts";
 import { type Drain, type SimFailure, SimWorld } from "./sim-world.ts";
 import { historyOf } from "./store-history.ts";
+import { SimVersions } from "./versions.ts";
 import { Workload } from "./workload.ts";
 
 export interface SimulationOptions {
@@ -87,6 +88,7 @@ class Simulation {
   readonly #faults: FaultDriver;
   #healedAfterMs = 0;
   #acknowledgedWithoutMongo = 0;
+  #unready = 0;
 
   constructor(seed: number, options: SimulationOptions) {
     const world = new SimWorld(seed, options.drain);
@@ -133,7 +135,13 @@ class Simulation {
       network: new SimNetwork(world, plan.network),
       changes: new SimChanges(world, plan.log, (told) => this.#replayChecker.checkTold(told)),
       ownership: { openOf: (incarnation) => this.#openChecker.openOf(incarnation), table },
+      versions: new SimVersions(world.random("versions")),
     };
+    const { versions, control, checkpoints } = this.#cluster;
+    if (plan.families.includes("upgrade")) {
+      control.versions = versions;
+      checkpoints.versions = versions;
+    }
     this.#cluster.logs.logBytesMax = plan.logBytesMax ?? Number.POSITIVE_INFINITY;
     for (const [index, clock] of plan.clocks.entries()) {
       nodes.push(this.#createNode(new SimMachine(world, index, clock)));
@@ -154,6 +162,7 @@ class Simulation {
     this.#workload.start();
     await world.run(this.#plan.faultsMs, hasFailed);
     if (hasFailed()) return;
+    this.#countOutdated();
     this.#faults.heal();
     const healedMs = world.nowMs;
     // Clients go on while it heals, then stop; then nothing may be left waiting.
@@ -169,6 +178,15 @@ class Simulation {
     if (!(await this.#until("partitions are open again", () => this.#areAllServing()))) return;
     await this.#checkCounts();
     if (this.#options.keepsChanges === true) await this.#checkChanges();
+  }
+
+  /** Nodes that say of themselves that something is of a newer version. */
+  #countOutdated(): void {
+    for (const { current } of this.#faults.joined) {
+      const { reasons = [], checks = {} } = current?.router.readiness?.() ?? {};
+      const said = [...reasons, ...Object.values(checks)].some((text) => NEWER_FORMAT.test(text));
+      if (said) this.#unready++;
+    }
   }
 
   /** I18: sent and acknowledged with nothing but MongoDB away. */
@@ -225,6 +243,8 @@ class Simulation {
       ownerChanges: this.#tableChecker.moves,
       deaths: this.#tableChecker.deaths,
       starts: this.#cluster.nodes.reduce((sum, node) => sum + node.starts, 0),
+      refusedStarts: this.#cluster.nodes.reduce((sum, node) => sum + node.refusals, 0),
+      saidOutdated: this.#unready,
       healedAfterMs: Math.round(this.#healedAfterMs),
       ...this.#faults.hits,
       pages: this.#pageChecker.compared,
@@ -333,11 +353,14 @@ class Simulation {
     const { start } = this.#options;
     const settings = this.#settings(`n${machine.index}`);
     const isLogReachable = (): boolean => !this.#cluster.network.isAway;
+    const isUpgrading = this.#plan.families.includes("upgrade");
+    const isOutdated = (): boolean => isUpgrading && !this.#cluster.versions.isNewer(machine.index);
     return new SimNode({
       world: this.#world,
       machine,
       start: (life, hooks) => start(this.#ports(life), settings, hooks),
       isLogReachable,
+      isOutdated,
     });
   }
 

@@ -13,6 +13,7 @@ function facts(changed: Partial<ReadinessFacts>): ReadinessFacts {
   return {
     settings: { log: LOG, expectNodes: 1 } as unknown as ClusterSettings,
     table: assignedTable(2),
+    tableDamage: null,
     gate,
     isLeaving: false,
     leaseRemainingMs: 1000,
@@ -30,6 +31,12 @@ describe("readinessOf", () => {
     assert.deepEqual(reasons, [
       "None of the partitions of this node can be opened: it belongs to others",
     ]);
+  });
+
+  it("is not ready while it cannot read the newest table, and says of which format that is", () => {
+    const tableDamage = "The control table of revision 9 can't be used: it is of format 2";
+    const { ready, reasons } = readinessOf(facts({ tableDamage, openCount: 2 }));
+    assert.deepEqual([ready, reasons], [false, [tableDamage]]);
   });
 
   it("is ready while it owns nothing, opens for the first time, or serves some", () => {

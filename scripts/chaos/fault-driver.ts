@@ -145,6 +145,8 @@ export class FaultDriver {
     if (kind === "kill-all" || kind === "rolling-restart") {
       return this.#options.cluster.nodes.map(({ id }) => id);
     }
+    // Whatever else is under way.
+    if (kind.startsWith("nats-step-down")) return [];
     if (kind.startsWith("nats-")) return ["nats"];
     if (kind.startsWith("mongo-")) return ["mongo"];
     return kind.startsWith("lost-") || node === "" ? [] : [node];

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { codeOf } from "../../src/runtime/error-code.ts";
 import { CuttableDisk, whyNoPowerCuts } from "../power-cut/cuttable-disk.ts";
 
+const ALLOCATE = "fallocate";
 const LARGE_CHUNK = new Uint8Array(1024 * 1024);
 /** One block. */
 const SMALL_CHUNK = new Uint8Array(4096);
@@ -21,8 +22,8 @@ const WRITTEN_BYTES: number = 32 * 1024 * 1024;
 export function whyNoFullDisk(): string | null {
   const why = whyNoPowerCuts();
   if (why !== null) return `A full disk needs what a power cut needs. ${why}`;
-  const { status } = spawnSync("which", ["fallocate"]);
-  return status === 0 ? null : "A full disk needs fallocate";
+  const { status } = spawnSync("which", [ALLOCATE]);
+  return status === 0 ? null : `A full disk needs ${ALLOCATE}`;
 }
 
 export class FullDisk {
@@ -78,8 +79,8 @@ export class FullDisk {
 }
 
 async function allocate(file: string, bytes: number): Promise<void> {
-  const [code] = await once(spawn("fallocate", ["-l", String(bytes), file]), "exit");
-  if (code !== 0) throw new Error(`fallocate of ${bytes} bytes ended with ${code}`);
+  const [code] = await once(spawn(ALLOCATE, ["-l", String(bytes), file]), "exit");
+  if (code !== 0) throw new Error(`${ALLOCATE} of ${bytes} bytes ended with ${code}`);
 }
 
 async function writeUntilFull(file: FileHandle, chunk: Uint8Array): Promise<void> {

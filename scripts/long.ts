@@ -87,6 +87,14 @@ const PARTS: readonly Part[] = [
     isBuilt: true,
     command: (times, seed) => ["scripts/chaos.ts", "--minutes", `${times}`, "--seed", `${seed}`],
   },
+  {
+    name: "chaos-three-nats",
+    times: 20,
+    isBuilt: true,
+    command: (times, seed) => [
+      ...["scripts/chaos.ts", "--nats", "3", "--minutes", `${times}`, "--seed", `${seed}`],
+    ],
+  },
 ];
 
 function simulation(seeds: number, first: number, flags: readonly string[]): readonly string[] {

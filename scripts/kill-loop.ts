@@ -68,6 +68,8 @@ export interface KillLoopReport {
 
 /** One in so many starts is ended before it is through. */
 const START_ENDED_ONE_IN = 4;
+/** It is ended within so much of the median: recovery comes last in a start, and starts differ. */
+const START_LIFE_SHARE_MAX = 1.25;
 const LIFE_MS_MIN = 5;
 const LIFE_MS_MAX = 800;
 /** On a slow machine lives are as long as starts, up to this: else the unknown outcomes would outweigh the known. */
@@ -295,7 +297,8 @@ class KillLoop {
   /** Ends a start at a random instant of it, or right after it. */
   async #startAndEnd(): Promise<void> {
     const { victim } = this.#options;
-    const lifeMs = this.#random.below(Math.ceil(this.#startMsMedian()) + 1);
+    const lifeMsMax = Math.round(START_LIFE_SHARE_MAX * this.#startMsMedian());
+    const lifeMs = this.#random.below(lifeMsMax + 1);
     const starting = victim.start();
     // A start that fails by itself fails the run.
     const isReady = await Promise.race([starting.then(() => true), delay(lifeMs, false)]);

@@ -3,15 +3,22 @@
  * With a file it survives SIGKILL: each event is a line written before the answer. Its defects are seeded on purpose:
  * they must be found by whoever checks it.
  */
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { classify, DEFAULT_RULE, STATUS_NAMES } from "../../src/model/status.ts";
 
 /**
  * `lose`: each 500th event is acknowledged and not counted. `double`: counted twice. `forget-keys`: a key counts each
- * time. `late-write`: written some time after the answer. `wrong-status`: every status is "unknown".
+ * time. `late-write`: written some time after the answer. `wrong-status`: every status is "unknown". `late-rewrite`: a start
+ * empties the file, and writes it again only some time later.
  */
-export type ToyDefect = "lose" | "double" | "forget-keys" | "late-write" | "wrong-status";
+export type ToyDefect =
+  | "lose"
+  | "double"
+  | "forget-keys"
+  | "late-write"
+  | "late-rewrite"
+  | "wrong-status";
 
 export interface ToyNodeOptions {
   readonly port?: number;
@@ -23,6 +30,7 @@ export interface ToyNodeOptions {
 
 const DEFECT_EVERY = 500;
 const LATE_WRITE_MS = 200;
+const LATE_REWRITE_MS = 3000;
 
 export class ToyNode {
   readonly counts: Map<string, { delivered: number; bounced: number }> = new Map();
@@ -46,6 +54,7 @@ export class ToyNode {
 
   static async start(options: ToyNodeOptions = {}): Promise<ToyNode> {
     const node = new ToyNode(options);
+    if (options.defect === "late-rewrite") await rewriteLate(options.file);
     await new Promise<void>((resolve) => {
       node.#server.listen(options.port ?? 0, "127.0.0.1", resolve);
     });
@@ -149,4 +158,12 @@ export class ToyNode {
     res.writeHead(200, { "Content-Type": "application/json", "Content-Length": text.length });
     res.end(text);
   }
+}
+
+async function rewriteLate(file: string | undefined): Promise<void> {
+  if (file === undefined || !existsSync(file)) return;
+  const lines = readFileSync(file);
+  writeFileSync(file, "");
+  await new Promise((resolve) => setTimeout(resolve, LATE_REWRITE_MS));
+  writeFileSync(file, lines);
 }

@@ -2,7 +2,7 @@
  * Seeded defects: puts each mutant of scripts/mutants/ into a copy of the source, one at a time, and runs the
  * simulator on it. A mutant that survives is a hole in the simulator: a fault, a piece of work or a check that is missing.
  * Usage: `npm run mutants -- [--only id,id] [--seed S] [--seeds N] [--catches K] [--limit SECONDS] [--list]`.
- * Each mutant runs until K seeds saw it, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
+ * Each mutant runs until K seeds saw it as expected, or N seeds, or the time limit. The unmutated copy must pass all N seeds first.
  * A mutant is caught when a seed breaks one of the invariants that it names; one that breaks only others is a problem, of
  * the mutant's list or of a checker. Mutants where the simulator does not go run the test files that they name instead.
  * Those that few seeds see run them as well: there the tests decide, and the row says "no seed" where none saw it.
@@ -28,8 +28,9 @@ const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 export interface SeedRange {
   readonly seed: number;
   readonly seeds: number;
-  /** Stop once so many seeds failed. */
+  /** Stop once so many seeds failed, by one of `expects` where it is given. */
   readonly catches: number;
+  readonly expects?: readonly string[];
   readonly limitMs: number;
 }
 
@@ -103,6 +104,7 @@ export class MutantTree {
   async run(range: SeedRange, onSeed: (report: SeedReport) => void): Promise<MutantReport> {
     const flags = ["--max-semi-space-size=64", "--import", "tsx", "scripts/mutants/run-seeds.ts"];
     const numbers = ["--seed", range.seed, "--seeds", range.seeds, "--catches", range.catches];
+    if (range.expects !== undefined) numbers.push("--expects", range.expects.join());
     const child = spawn(process.execPath, [...flags, ...numbers.map(String)], {
       cwd: this.#path,
       stdio: ["ignore", "pipe", "pipe"],
@@ -200,7 +202,8 @@ export function seedRow(mutant: Mutant, report: MutantReport): Row {
 async function rowOf(tree: MutantTree, mutant: Mutant, range: SeedRange): Promise<Row> {
   const { tests, alsoTests } = mutant;
   if (tests !== undefined) return testRow(tree, mutant, tests, range.limitMs);
-  const seen = seedRow(mutant, await tree.with(mutant, () => tree.run(range, () => undefined)));
+  const own = { ...range, expects: mutant.expects };
+  const seen = seedRow(mutant, await tree.with(mutant, () => tree.run(own, () => undefined)));
   if (alsoTests === undefined) return seen;
   const test = await testRow(tree, mutant, alsoTests, range.limitMs);
   return { text: `${seen.text}; ${test.text}`, isOk: seen.isOk && test.isOk };

@@ -24,7 +24,8 @@ export const CONTROL_PLANE_MUTANTS: readonly Mutant[] = [
         ),
       },
     ],
-    expects: ["I11"],
+    // The first thing that goes wrong may be that the log is deleted without its seal.
+    expects: ["I11", "I15"],
   },
   {
     id: "table-before-seal",

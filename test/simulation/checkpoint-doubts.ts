@@ -23,6 +23,9 @@ interface Attempt {
   readonly pages: readonly CheckpointPage[];
 }
 
+/** The store shows what it can't have. */
+export class ImpossibleContent extends Error {}
+
 export class CheckpointDoubts {
   /** A fault has befallen the script: from then on nobody knows which pages of keys were tidied away. */
   hasFault = false;
@@ -85,7 +88,7 @@ export class CheckpointDoubts {
     }
   }
 
-  /** What both worlds must say of manifests that were read. Errors: one that can't be there. */
+  /** What both worlds must say of manifests that were read. Errors: ImpossibleContent. */
   manifestsSeen(set: ManifestSet): string {
     const manifests = [...set.manifests].sort((a, b) => a.partition - b.partition);
     for (const manifest of manifests) this.#checkManifest(manifest);
@@ -102,7 +105,8 @@ export class CheckpointDoubts {
     for (const page of pages) this.#checkPage(page);
     for (const [key, floor] of this.#pageFloors) {
       const isRead = partitions.some((partition) => key.startsWith(`${partition}/`));
-      if (isRead && !seen.has(key)) throw new Error(`${key} is gone, confirmed ${text(floor)}`);
+      if (isRead && !seen.has(key))
+        throw new ImpossibleContent(`${key} is gone, confirmed ${text(floor)}`);
     }
     const known = pages.filter((page) => {
       return !this.#pages.has(keyOf(page)) && !(this.hasFault && page.kind === "keys");
@@ -121,7 +125,7 @@ export class CheckpointDoubts {
       ({ manifest }) => JSON.stringify(manifest) === wanted,
     );
     if (found.length === 0 || (floor !== undefined && isBefore(watermark, floor))) {
-      throw new Error(`a manifest that can't be there: ${wanted}`);
+      throw new ImpossibleContent(`a manifest that can't be there: ${wanted}`);
     }
     const [only] = found;
     if (only === undefined || found.length > 1) return;
@@ -132,7 +136,7 @@ export class CheckpointDoubts {
     const floor = this.#pageFloors.get(keyOf(page));
     const isKnown = this.#versions.get(keyOf(page))?.has(versionOf(page)) === true;
     if (isKnown && (floor === undefined || !isBefore(page.position, floor))) return;
-    throw new Error(`a page that can't be there: ${keyOf(page)}@${versionOf(page)}`);
+    throw new ImpossibleContent(`a page that can't be there: ${keyOf(page)}@${versionOf(page)}`);
   }
 
   /** Pages of keys go, when a manifest does not name them. */

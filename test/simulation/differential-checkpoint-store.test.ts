@@ -16,7 +16,7 @@ import { NO_SERVICE_FAULTS } from "../../src/simulation/sim-service.ts";
 import { historyOf } from "../../src/simulation/store-history.ts";
 import { setOf } from "../conformance/checkpoint-store.ts";
 import { TestMongod } from "../support/mongod.ts";
-import { CheckpointDoubts } from "./checkpoint-doubts.ts";
+import { CheckpointDoubts, ImpossibleContent } from "./checkpoint-doubts.ts";
 import { compareScripts, outcomeOf, type ScriptWorld, until } from "./differential.ts";
 import { TestWorld } from "./test-world.ts";
 
@@ -156,7 +156,9 @@ class CheckpointScript implements ScriptWorld<Operation> {
       Object.assign(client, await this.#newClient());
       return "reopened";
     }
-    return this.#world.play(() => outcomeOf(() => this.#outcome(operation, client)));
+    return this.#world.play(() =>
+      outcomeOf(() => this.#outcome(operation, client).catch(toldImpossible)),
+    );
   }
 
   async #open(): Promise<void> {
@@ -269,6 +271,12 @@ class CheckpointScript implements ScriptWorld<Operation> {
     const seen = this.#doubts.pagesSeen(partitions, pages);
     return seen === "" ? "" : `pages ${seen}`;
   }
+}
+
+/** As an outcome, with what is wrong: the other world will not say the same. */
+function toldImpossible(error: unknown): string {
+  if (error instanceof ImpossibleContent) return `impossible: ${error.message}`;
+  throw error;
 }
 
 /** Another identity than all others: never stored. */

@@ -96,8 +96,17 @@ export class MutantTree {
   }
 
   /** Runs test files on the tree as it is now, in a process of their own. */
-  test(files: readonly string[], limitMs: number): Promise<TestRun> {
-    return runTests(this.#path, files, limitMs);
+  async test(files: readonly string[], limitMs: number): Promise<TestRun> {
+    // It ends its processes by itself.
+    const interrupt = (): void => {
+      this.isInterrupted = true;
+    };
+    for (const signal of SIGNALS) process.once(signal, interrupt);
+    try {
+      return await runTests(this.#path, files, limitMs);
+    } finally {
+      for (const signal of SIGNALS) process.off(signal, interrupt);
+    }
   }
 
   /** Runs seeds on the tree as it is now, in a process of its own. */
@@ -131,6 +140,7 @@ async function testRow(
   limitMs: number,
 ): Promise<Row> {
   const base = await tree.test(files, limitMs);
+  if (tree.isInterrupted) return { text: "interrupted", isOk: false };
   const run = await tree.with(mutant, () => tree.test(files, limitMs), []);
   const isSound = base.failed.length === 0 && base.errors === "" && !base.isLate;
   const isOk = isSound && run.failed.length > 0 && run.errors === "";

@@ -4,6 +4,9 @@
  * Invariant: a tree that does not load has caught nothing, it is an error.
  */
 import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 export interface TestRun {
   /** Names of the tests that failed before the run was ended for it. */
@@ -15,6 +18,7 @@ export interface TestRun {
 
 /** A line of the TAP reporter for a test: a suite and a file tell of their tests' failures once more. */
 const LINE = /^( *)(not ok|ok) \d+ - (.*)$/;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 /** Tests lie within `describe`, within nothing else. */
 const INDENT_MIN = 4;
 
@@ -32,26 +36,42 @@ export async function runTests(
   return run;
 }
 
-/** In the process that is started, none below it: ended, nothing of it is left. */
+/** A group of its own, servers that it starts among it, and a folder for what these store: nothing of it is left. */
 async function runFile(tree: string, file: string, limitMs: number): Promise<TestRun> {
+  const folder = await mkdtemp(join(tmpdir(), "catchall-mutant-test-"));
   const child = spawn(process.execPath, ["--import", "tsx", "--test-reporter", "tap", file], {
     cwd: tree,
+    detached: true,
+    env: { ...process.env, TMPDIR: folder },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  const end = (): void => endGroup(child.pid);
+  for (const signal of SIGNALS) process.on(signal, end);
   let isLate = false;
   let output = "";
   const timer = setTimeout(() => {
     isLate = true;
-    child.kill("SIGKILL");
+    end();
   }, limitMs);
   child.stdout.on("data", (chunk: Buffer) => {
     output += chunk.toString();
-    if (resultsOf(output).failed.length > 0) child.kill("SIGKILL");
+    if (resultsOf(output).failed.length > 0) end();
   });
   child.stderr.resume();
   await new Promise((resolve) => child.once("close", resolve));
   clearTimeout(timer);
+  for (const signal of SIGNALS) process.off(signal, end);
+  end();
+  await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   return { ...resultsOf(output), isLate };
+}
+
+function endGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  } catch {
+    // Nobody of it is left.
+  }
 }
 
 function resultsOf(output: string): Omit<TestRun, "isLate"> {

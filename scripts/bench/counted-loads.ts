@@ -22,6 +22,10 @@ export interface CountedLoad {
   /** One of the two. */
   readonly events?: number;
   readonly durationMs?: number;
+  /** Default: those of the account. */
+  readonly urls?: string;
+  /** Ends the load. */
+  readonly signal?: AbortSignal;
 }
 
 export const BULK_LINES = 1000;
@@ -32,12 +36,16 @@ export class CountedLoads {
   readonly #url: string;
   readonly #names: DomainNames;
   readonly #oracle = new LoadOracle();
-  #domains = 0;
+  #domains: number;
   #loads = 0;
 
-  /** `url`: one or several with commas; domains are read through the first. */
-  constructor(url: string, seed: number) {
+  /**
+   * `url`: one or several with commas; domains are read through the first. `domains`: so many were counted before, by
+   * another account; then this one can't be verified.
+   */
+  constructor(url: string, seed: number, domains: number = 0) {
     this.#url = url;
+    this.#domains = domains;
     this.#names = new DomainNames(seed);
   }
 
@@ -66,16 +74,18 @@ export class CountedLoads {
     if (report.wrongDomains > 0) throw new Error(`Wrong counts: ${JSON.stringify(report)}`);
   }
 
-  #send(stream: EventStream, load: CountedLoad): Promise<LoadOutcome> {
-    const { targets, hostHeader, basePath } = parseUrls(this.#url);
+  async #send(stream: EventStream, load: CountedLoad): Promise<LoadOutcome> {
+    const { urls = this.#url, signal, ...options } = load;
+    const { targets, hostHeader, basePath } = parseUrls(urls);
     const engine = new LoadEngine({
       ...{ targets, hostHeader, basePath, token: null, keyPrefix: "" },
       ...{ names: this.#names, oracle: this.#oracle, stream },
       ...{ bulk: 0, rate: 0, warmupMs: 0, events: Infinity, durationMs: Infinity },
       ...{ requestTimeoutMs: DEADLINE_MS, reconnectTimeoutMs: DEADLINE_MS },
-      ...load,
+      ...options,
     });
-    return engine.run();
+    signal?.addEventListener("abort", () => engine.stop());
+    return await engine.run();
   }
 }
 

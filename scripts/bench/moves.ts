@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import type { LoadOutcome } from "../../src/cli/load/load-engine.ts";
 import { ClusterRig } from "../../test/support/cluster-rig.ts";
 import { scheduleAsBatch } from "../shared-cores.ts";
+import { type Disturbed, during, move } from "./cluster-changes.ts";
 import { runLoadTool } from "./load-tool.ts";
 
 const NODES = ["n1", "n2", "n3"] as const;
@@ -19,9 +20,6 @@ const WARMUP_S = 3;
 /** The load tool needs so long to start. */
 const LEAD_MS = 500;
 const SETTLE_S = 30;
-/** Whom the rig asks for moves. */
-const ASKED = "n1";
-const MOVE_LIMIT_MS = 120_000;
 
 function load(urls: string, flags: readonly string[]): Promise<LoadOutcome> {
   const target = ["--url", urls, "--connections", String(CONNECTIONS), "--mix", "challenge"];
@@ -35,36 +33,6 @@ function print(title: string, outcome: LoadOutcome, movedMs: number | null): voi
     `${title}: ${Math.round(outcome.eventsPerSecond)} events/s, P50 ${p50} P95 ${p95} P99 ${p99} ` +
       `P99.9 ${p999} max ${max} ms, errors ${JSON.stringify(outcome.errors)}${moved}\n`,
   );
-}
-
-/** What a client saw, and how long the change took. */
-interface Disturbed {
-  readonly outcome: LoadOutcome;
-  readonly tookMs: number;
-}
-
-/** Starts a load and, after `leadMs`, a change; resolves when both are over. */
-export async function during(
-  leadMs: number,
-  load: () => Promise<LoadOutcome>,
-  change: () => Promise<unknown>,
-): Promise<Disturbed> {
-  const changing = async (): Promise<number> => {
-    await new Promise((resolve) => setTimeout(resolve, leadMs));
-    const startMs = performance.now();
-    await change();
-    return performance.now() - startMs;
-  };
-  const [outcome, tookMs] = await Promise.all([load(), changing()]);
-  return { outcome, tookMs };
-}
-
-/** Has partitions moved by a request; resolves when they have. Errors: there was nothing to move, a move that failed. */
-export async function move(rig: ClusterRig, path: string, request?: object): Promise<void> {
-  const { status, body } = await rig.ask(ASKED, "POST", path, request);
-  if (status >= 300) throw new Error(`No move: ${JSON.stringify(body)}`);
-  const { state } = await rig.movesEnded(ASKED, (body as { id: string }).id, MOVE_LIMIT_MS);
-  if (state !== "done") throw new Error(`The moves ended as "${state}"`);
 }
 
 async function main(): Promise<void> {

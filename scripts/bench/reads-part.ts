@@ -8,12 +8,12 @@ import { hash32 } from "../../src/model/hash32.ts";
 import { partitionOf } from "../../src/model/partition-id.ts";
 import type { ClusterRig } from "../../test/support/cluster-rig.ts";
 import { compare } from "./compare.ts";
-import { decimal, median, whole, withRange } from "./figures.ts";
+import { decimal, percent, whole, withRange } from "./figures.ts";
 import { runLoadTool } from "./load-tool.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
 import { usualConnections, withoutPeers } from "./single-part.ts";
 import { startRig, targetOf } from "./targets-cluster.ts";
-import { cpuMsOfAll, takeTurns } from "./turns.ts";
+import { cpuMsOfAll, settleMsOf, takeTurns } from "./turns.ts";
 
 const DOMAINS = 10_000;
 const EVENTS_A_DOMAIN = 10;
@@ -66,31 +66,31 @@ type Owners = (typeof OWNERS)[number];
 interface OwnerMeasurement {
   /** In a closed loop. */
   readonly readsPerSecond: number;
-  /** At the fixed rate, ms. */
+  /** At the fixed rate, and how much of the above it is, ms. */
+  readonly ofPeak: number;
   readonly p50: number;
   readonly p99: number;
   readonly serverUsPerRead: number;
 }
 
+/** What one round came to. */
+type OwnersRound = Readonly<Record<Owners, OwnerMeasurement>>;
+
 async function compareOwners(context: BenchContext): Promise<Table> {
   const rig = await startRig();
   try {
-    const seeds = new Map<Owners, number>([
-      [OWNERS[0], await seedOf(rig, (node) => node === ASKED)],
-      [OWNERS[1], await seedOf(rig, (node) => node !== ASKED)],
-    ]);
-    const peaks: number[] = [];
-    for (const seed of seeds.values()) {
+    const seeds: Readonly<Record<Owners, number>> = {
+      [OWNERS[0]]: await seedOf(rig, (node) => node === ASKED),
+      [OWNERS[1]]: await seedOf(rig, (node) => node !== ASKED),
+    };
+    for (const seed of Object.values(seeds)) {
       const known = [...domainFlags(OWNED_DOMAINS, seed), "--events", "1000"];
       await runLoadTool(["--url", rig.url(ASKED), ...known]);
-      if (context.settleMs > 0) await read({ ...context, durationMs: context.settleMs }, rig, seed);
-      peaks.push(perSecond(await read(context, rig, seed)));
+      const durationMs = settleMsOf(context, true);
+      if (durationMs > 0) await read({ ...context, durationMs }, rig, seed);
     }
-    const rate = Math.ceil(Math.min(...peaks) * SHARE_OF_PEAK);
-    const results = await takeTurns(context, OWNERS, (owners) =>
-      measureOwners(context, rig, seeds.get(owners) as number, rate),
-    );
-    return ownersTable(results, rate, usualConnections(context));
+    const results = await takeTurns(context, ["both"], () => measureOwners(context, rig, seeds));
+    return ownersTable(results.get("both") ?? [], usualConnections(context));
   } finally {
     await rig.dispose();
   }
@@ -131,59 +131,66 @@ function perSecond({ reads }: LoadOutcome): number {
   return reads?.readsPerSecond ?? 0;
 }
 
+/** Both in a closed loop, then both at half the lower rate. */
 async function measureOwners(
   context: BenchContext,
   rig: ClusterRig,
-  seed: number,
-  rate: number,
-): Promise<OwnerMeasurement> {
+  seeds: Readonly<Record<Owners, number>>,
+): Promise<OwnersRound> {
+  const peakOf = async (owners: Owners) => perSecond(await read(context, rig, seeds[owners]));
+  const peaks = { [OWNERS[0]]: await peakOf(OWNERS[0]), [OWNERS[1]]: await peakOf(OWNERS[1]) };
+  const rate = Math.ceil(Math.min(...Object.values(peaks)) * SHARE_OF_PEAK);
   const { pids } = targetOf(rig);
-  const readsPerSecond = perSecond(await read(context, rig, seed));
-  const cpuBeforeMs = cpuMsOfAll(pids);
-  const { reads } = await read(context, rig, seed, rate);
-  if (reads === null) throw new Error("The load tool did not read");
-  const serverUsPerRead = ((cpuMsOfAll(pids) - cpuBeforeMs) * 1000) / reads.answeredTotal;
-  const { p50, p99 } = reads.latency;
-  context.say(`  seed ${seed}: ${whole(readsPerSecond)}/s; at ${rate}/s P50 ${p50} P99 ${p99} ms`);
-  return { readsPerSecond, p50, p99, serverUsPerRead };
+  const paced = async (owners: Owners): Promise<OwnerMeasurement> => {
+    const readsPerSecond = peaks[owners] as number;
+    const cpuBeforeMs = cpuMsOfAll(pids);
+    const outcome = await read(context, rig, seeds[owners], rate);
+    const { reads } = outcome;
+    if (reads === null) throw new Error("The load tool did not read");
+    const serverUsPerRead = ((cpuMsOfAll(pids) - cpuBeforeMs) * 1000) / reads.answeredTotal;
+    const { p50, p99 } = reads.latency;
+    context.say(`  ${owners}: ${whole(readsPerSecond)}/s; at ${rate}/s P50 ${p50} P99 ${p99} ms`);
+    return {
+      readsPerSecond,
+      ofPeak: perSecond(outcome) / readsPerSecond,
+      p50,
+      p99,
+      serverUsPerRead,
+    };
+  };
+  return { [OWNERS[0]]: await paced(OWNERS[0]), [OWNERS[1]]: await paced(OWNERS[1]) };
 }
 
-function ownersTable(
-  results: ReadonlyMap<Owners, readonly OwnerMeasurement[]>,
-  rate: number,
-  connections: number,
-): Table {
-  const row = (title: string, rounds: readonly OwnerMeasurement[]): readonly string[] => [
-    title,
-    withRange(
-      rounds.map(({ readsPerSecond }) => readsPerSecond),
-      whole,
-    ),
-    withRange(
-      rounds.map(({ p50 }) => p50),
-      decimal,
-    ),
-    withRange(
-      rounds.map(({ p99 }) => p99),
-      decimal,
-    ),
-    decimal(median(rounds.map(({ serverUsPerRead }) => serverUsPerRead))),
-  ];
-  const [own = [], others = []] = OWNERS.map((owners) => results.get(owners));
-  const added = others.map((forwarded, round) => {
-    const local = own[round] as OwnerMeasurement;
-    const keys = Object.keys(local) as (keyof OwnerMeasurement)[];
-    const differences = keys.map((key) => [key, forwarded[key] - local[key]]);
-    return Object.fromEntries(differences) as unknown as OwnerMeasurement;
-  });
+function ownersTable(rounds: readonly OwnersRound[], connections: number): Table {
+  const row = (
+    title: string,
+    figureOf: (round: OwnersRound, key: keyof OwnerMeasurement) => number,
+  ) => {
+    const all = (key: keyof OwnerMeasurement) => rounds.map((round) => figureOf(round, key));
+    return [
+      title,
+      withRange(all("readsPerSecond"), whole),
+      withRange(all("ofPeak"), percent, " %"),
+      withRange(all("p50"), decimal),
+      withRange(all("p99"), decimal),
+      withRange(all("serverUsPerRead"), decimal),
+    ];
+  };
+  const [own, others] = OWNERS;
+  const added = row("what forwarding adds", (round, key) => round[others][key] - round[own][key]);
   return {
     title: "GETs answered by the node that is asked, and by others",
     text:
       `Three nodes, one of them asked, ${connections} connections, ${OWNED_DOMAINS} domains. Closed ` +
-      `loop for the rate; latencies in an open loop of ${whole(rate)} reads/s, half the lower peak, ` +
-      "corrected for coordinated omission. CPU of all server processes at that rate. Differences are " +
-      "taken round by round.",
-    columns: ["domains are owned by", "reads/s, closed loop", "P50 ms", "P99 ms", "CPU µs/read"],
-    rows: [row(OWNERS[0], own), row(OWNERS[1], others), row("what forwarding adds", added)],
+      "loop for the rate; latencies in an open loop at half the lower of the two rates of the same round, corrected for " +
+      "coordinated omission. CPU of all server processes at that rate. Differences are taken round by round.",
+    columns: [
+      ...["domains are owned by", "reads/s, closed loop", "open loop, of it"],
+      ...["P50 ms", "P99 ms", "CPU µs/read"],
+    ],
+    rows: [
+      ...OWNERS.map((owners) => row(owners, (round, key) => round[owners][key])),
+      added.with(2, ""),
+    ],
   };
 }

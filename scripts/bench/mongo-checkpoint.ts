@@ -8,6 +8,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import type { CheckpointPage, PartitionManifest } from "../../src/checkpoint/checkpoint-store.ts";
 import { MongoCheckpointStore } from "../../src/checkpoint/mongo-checkpoint-store.ts";
+import { RequestsInFlight } from "../../src/checkpoint/requests-in-flight.ts";
 import { CounterTable } from "../../src/counters/counter-table.ts";
 import { DELIVERED } from "../../src/model/event.ts";
 import { hash32 } from "../../src/model/hash32.ts";
@@ -19,6 +20,15 @@ import { cpuMsOf } from "./targets.ts";
 
 const PARTITIONS = 64;
 const SLICE_PAGES = 64;
+/** A document of a checkpoint holds sixteen pages, which are about that long together. */
+export const PLAIN_BYTES = 8192;
+const PLAIN_BATCH = 16;
+const PLAIN_BATCHES_IN_FLIGHT = 4;
+
+interface PlainDocument {
+  readonly _id: string;
+  readonly b: Buffer;
+}
 
 const ALL = new Set(Array.from({ length: PARTITIONS }, (_, partition) => partition));
 
@@ -137,6 +147,38 @@ export async function measureCheckpoints(
     }
     works.push(await measure(mongod, "restore", domains, () => restore(store, tables)));
     return works;
+  } finally {
+    await connection.close();
+  }
+}
+
+/**
+ * What MongoDB takes at most: so many documents of 8 KiB put as they are, without the comparison that keeps a newer page, in
+ * batches as large, and as many at once, as those of a checkpoint.
+ */
+export async function measurePlainWrites(mongod: TestMongod, documents: number): Promise<PageWork> {
+  const connection = new MongoConnection({
+    mongoUrl: mongod.url,
+    database: "plain",
+    name: "bench",
+  });
+  try {
+    const collection = connection.collection<PlainDocument>("pages");
+    const b = Buffer.alloc(PLAIN_BYTES, 0x61);
+    return await measure(mongod, "plain writes", 0, async () => {
+      const inFlight = new RequestsInFlight(PLAIN_BATCHES_IN_FLIGHT);
+      for (let from = 0; from < documents; from += PLAIN_BATCH) {
+        const count = Math.min(PLAIN_BATCH, documents - from);
+        const operations = Array.from({ length: count }, (_, i) => {
+          const _id = String(from + i);
+          return { replaceOne: { filter: { _id }, replacement: { b }, upsert: true } };
+        });
+        const sending = collection.bulkWrite(operations, { ordered: false });
+        await inFlight.add(sending.then(() => undefined));
+      }
+      await inFlight.settle();
+      return { pages: documents, bytes: documents * PLAIN_BYTES };
+    });
   } finally {
     await connection.close();
   }

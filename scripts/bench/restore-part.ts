@@ -10,21 +10,24 @@ import { performance } from "node:perf_hooks";
 import { NodeProcess } from "../../test/support/node-process.ts";
 import { freePort } from "../free-port.ts";
 import { WITHOUT_CHECKPOINTS } from "./cluster-cost.ts";
-import { BULK_LINES, CountedLoads, scaled } from "./counted-loads.ts";
+import { BULK_LINES, CountedLoads, metricOf, scaled } from "./counted-loads.ts";
 import { decimal, median, whole, withRange } from "./figures.ts";
 import type { BenchContext, BenchPart, Table } from "./part.ts";
+import { usualConnections } from "./single-part.ts";
 import { cpuMsOf } from "./targets.ts";
 import { takeTurns } from "./turns.ts";
 
 const DOMAIN_COUNTS = [10_000, 100_000, 1_000_000, 10_000_000] as const;
 const EVENT_COUNTS = [100_000, 500_000, 1_000_000, 5_000_000] as const;
+/** Of a log that was written by single `PUT`s. */
+const SINGLE_EVENTS = 500_000;
 /** Over which the events of a log are spread. */
 const LOG_DOMAINS = 100_000;
 const SEED = 1;
 const READY_TIMEOUT_MS = 120_000;
 const FLAGS = ["--log-level", "warn", "--shutdown-timeout", "120s", ...WITHOUT_CHECKPOINTS];
 
-type Source = "checkpoint" | "log";
+type Source = "checkpoint" | "log" | "single";
 
 /** What was written: domains of a checkpoint, or events of a log. */
 interface Prepared {
@@ -32,6 +35,8 @@ interface Prepared {
   readonly size: number;
   readonly options: Parameters<typeof NodeProcess.start>[0];
   readonly loads: CountedLoads;
+  /** What was appended to the log. */
+  readonly entries: number;
 }
 
 interface Restart {
@@ -47,13 +52,14 @@ export const restorePart: BenchPart = {
       const all = new Map<string, Prepared>();
       const add = async (source: Source, counts: readonly number[]): Promise<void> => {
         for (const size of counts.map((count) => scaled(context, count))) {
-          const key = `${source} of ${whole(size)}`;
+          const key = `${source} ${whole(size)}`;
           context.say(`  writing: ${key}`);
           all.set(key, await prepare(context, { source, size, parent }));
         }
       };
       await add("checkpoint", DOMAIN_COUNTS);
       await add("log", EVENT_COUNTS);
+      await add("single", [SINGLE_EVENTS]);
       const restarts = await takeTurns(context, [...all.keys()], async (key) => {
         const restart = await restartOf(all.get(key) as Prepared);
         context.say(
@@ -79,6 +85,7 @@ async function prepare(
   const node = await NodeProcess.start(options);
   try {
     const loads = new CountedLoads(node.url, SEED);
+    let entries = 0;
     if (source === "checkpoint") {
       await loads.fill(size);
       // An orderly end writes a checkpoint and leaves nothing of the log to read.
@@ -87,10 +94,14 @@ async function prepare(
       const domains = Math.min(size, scaled(context, LOG_DOMAINS));
       await loads.fill(domains);
       const events = size - domains;
-      const connections = context.bulkConnections;
-      if (events > 0) await loads.run({ connections, bulk: BULK_LINES, events });
+      const load =
+        source === "single"
+          ? { connections: usualConnections(context) }
+          : { connections: context.bulkConnections, bulk: BULK_LINES };
+      if (events > 0) await loads.run({ ...load, events });
+      entries = (await metricOf(node.url, "catchall_wal_commit_events_count")) ?? 0;
     }
-    return { source, size, options, loads };
+    return { source, size, options, loads, entries };
   } finally {
     if (node.isRunning) await node.kill();
   }
@@ -126,12 +137,13 @@ const WORDS = {
     title: "Restart from a log",
     text:
       `One node was killed that had never written a checkpoint: every event is read from the log. They were sent in bulk ` +
-      `of ${BULK_LINES} lines, uniform over ${whole(LOG_DOMAINS)} domains in full; of single events the entries are smaller.`,
+      `of ${BULK_LINES} lines, uniform over ${whole(LOG_DOMAINS)} domains in full; those of the last log, after one for each ` +
+      "domain, as single `PUT`s, whose entries are smaller. An entry is what is appended at once.",
   },
 } as const;
 
 function tableOf(
-  source: Source,
+  source: keyof typeof WORDS,
   all: ReadonlyMap<string, Prepared>,
   restarts: ReadonlyMap<string, readonly Restart[]>,
 ): Table {
@@ -139,18 +151,29 @@ function tableOf(
   const valuesOf = (key: string, figure: keyof Restart): readonly number[] =>
     (restarts.get(key) ?? []).map((restart) => restart[figure]);
   const shown = [...all].filter(([, prepared]) => prepared.source === source);
+  const singles = [...all].filter(([, { source: other }]) => other === "single");
+  const listed = source === "log" ? [...shown, ...singles] : shown;
   const lineOf = (figure: keyof Restart) =>
     shown.map(([key, { size }]) => [size, median(valuesOf(key, figure))] as const);
   return {
     title,
     text: `${text} Time and processor time, all threads, from the start of the process until \`/readyz\` says 200.`,
-    columns: [unit, "s", "CPU s", `CPU µs/${unit.slice(0, -1)}`],
-    rows: shown.map(([key, { size }]) => [
-      whole(size),
-      withRange(valuesOf(key, "seconds"), decimal),
-      withRange(valuesOf(key, "cpuSeconds"), decimal),
-      decimal((median(valuesOf(key, "cpuSeconds")) * 1e6) / size),
-    ]),
+    columns: [
+      ...[unit, "s", "CPU s", `CPU µs/${unit.slice(0, -1)}`],
+      ...(source === "log" ? ["entries", "entries/s"] : []),
+    ],
+    rows: listed.map(([key, prepared]) => {
+      const { size, entries } = prepared;
+      const seconds = valuesOf(key, "seconds");
+      const rates = seconds.map((value) => entries / value);
+      return [
+        prepared.source === "single" ? `${whole(size)}, single \`PUT\`s` : whole(size),
+        withRange(seconds, decimal),
+        withRange(valuesOf(key, "cpuSeconds"), decimal),
+        decimal((median(valuesOf(key, "cpuSeconds")) * 1e6) / size),
+        ...(source === "log" ? [whole(entries), withRange(rates, whole)] : []),
+      ];
+    }),
     plot: {
       name: `restore-${source}`,
       x: { title: unit === "domains" ? "Domains" : "Events in the log", isLogarithmic: true },

@@ -34,7 +34,7 @@ function tableOf(domains: number, { filling, cycles }: ManyDomainsResult): Table
       `Names are ${meanNameBytes().toFixed(1)} bytes long in the mean. Every domain gets one event, in bulk, and the node is ` +
       "stopped: that is done once. Then, in each round, a node starts from " +
       "that checkpoint, gets events in every page, and writes a checkpoint of all pages by its clock. A stall is the longest " +
-      "time between two looks at the clock, less the 10 ms that they are meant to be apart. Every count was right after a start.",
+      "time between two looks at the clock, less the 10 ms that they are meant to be apart.",
     columns: ["figure", "value"],
     rows: [
       ["events/s while filling (bulk, every domain new)", whole(filling.eventsPerSecond)],

@@ -3,6 +3,8 @@
  * with the source and the command that it is of. Never a path of the machine it ran on.
  */
 import { cpus, totalmem } from "node:os";
+import { whole } from "./figures.ts";
+import { RECOUNTED_MAX } from "./load-tool.ts";
 import type { Plot, Table } from "./part.ts";
 
 /** What a part came to when it last ran. */
@@ -23,7 +25,8 @@ export function markdownOf(results: readonly PartResult[]): string {
     "# Benchmarks",
     `Written by \`npm run bench\`, do not edit. Commit ${commits.join(", ")}: below each table is which one it is of.`,
     `Machine: ${machineClass()}. Server and load tool share these cores, over loopback; ` +
-      "every count of every run was verified afterwards. Figures are medians of the rounds, " +
+      `the counts of every run were verified afterwards, all up to ${whole(RECOUNTED_MAX)} domains and a sample of so many ` +
+      "of more. Figures are medians of the rounds, " +
       "the targets taking turns; minimum and maximum are given in brackets. CPU is that of " +
       "all processes of the target, user and system; `of bare` is the ratio to the bare server of " +
       "the same rounds.",

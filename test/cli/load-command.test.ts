@@ -73,6 +73,22 @@ describe("catchall load", () => {
     }
   });
 
+  it("recounts a sample when it is told to", async () => {
+    const flags = ["--mix", "uniform", "--domains", "500", "--events", "2000", "--seed", "5"];
+    const verify = ["--verify", "--verify-sample", "100", "--json"];
+    for (const [defect, code] of [
+      [null, 0],
+      ["lose", 1],
+    ] as const) {
+      const toy = await startToy(defect === null ? {} : { defect });
+      const result = await run("--url", toy.url, ...flags, ...verify);
+      const json = JSON.parse(result.stdout) as { verification: { domains: number } };
+      assert.deepEqual([result.code, json.verification.domains], [code, 100]);
+      await toy.close();
+      node = null;
+    }
+  });
+
   it("stays exact when the same seed runs again on the same data", async () => {
     const toy = await startToy();
     for (const mix of ["challenge", "duplicates", "boundary"]) {

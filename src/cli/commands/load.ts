@@ -42,6 +42,7 @@ interface LoadFlags {
   readonly reads: number;
   readonly keyed?: boolean;
   readonly verify?: boolean;
+  readonly verifySample?: number;
   readonly timeout: number;
   readonly reconnectTimeout: number;
 }
@@ -79,6 +80,7 @@ export function registerLoad(program: Command, context: LoadContext = PROCESS_CO
     )
     .option("--keyed", "give every event an idempotency key: exact through crashes")
     .option("--verify", "recount every domain at the end; exit 1 on any difference")
+    .option("--verify-sample <n>", "with --verify: so many domains at most", wholeNumber(1))
     .option("--timeout <time>", "give a request up after", duration, 30_000)
     .option("--reconnect-timeout <time>", "wait for a node to return", duration, 60_000);
   const inherited = new Set(program.options.map((option) => option.long));
@@ -151,6 +153,7 @@ function runOptionsOf(flags: LoadFlags): LoadRunOptions {
     requestTimeoutMs: flags.timeout,
     reconnectTimeoutMs: flags.reconnectTimeout,
     isVerifying: flags.verify === true,
+    ...(flags.verifySample === undefined ? {} : { samplesMax: flags.verifySample }),
   };
 }
 

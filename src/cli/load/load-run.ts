@@ -29,6 +29,8 @@ export interface LoadRunOptions {
   readonly requestTimeoutMs: number;
   readonly reconnectTimeoutMs: number;
   readonly isVerifying: boolean;
+  /** So many domains are recounted at most; default: all. */
+  readonly samplesMax?: number;
   /** Share of the requests that read a domain of the mix, 0 (default) to 1; not with `bulk`. */
   readonly reads?: number;
 }
@@ -115,7 +117,9 @@ export async function runLoad(
   if (options.isVerifying) {
     onVerify?.();
     const rule = await http.rule();
-    verification = await verifyLoad({ http, names, oracle: engine.oracle, rule, baseline });
+    const { oracle } = engine;
+    const samplesMax = options.samplesMax ?? Infinity;
+    verification = await verifyLoad({ http, names, oracle, rule, baseline, samplesMax });
   }
   const serverCpuSeconds = cpuSecondsBetween(cpuBefore, cpuAfter);
   return { options, outcome, verification, serverCpuSeconds };

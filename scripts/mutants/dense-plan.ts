@@ -15,6 +15,7 @@ import type { ServiceFaults } from "../../src/simulation/sim-service.ts";
 
 const FAULTS_MS = 40_000;
 const HEAL_MS = 120_000;
+const UPGRADES = 0.05;
 /** More often, by turns, since one kind of fault hides another: a node that is dead moves nothing, reads nothing. */
 const OFTEN: readonly (readonly FaultFamily[])[] = [
   ["rebalance", "rebalance", "leave", "drain"],
@@ -32,11 +33,13 @@ export function densePlan(seed: number): PlanOptions {
   const often = OFTEN[seed % OFTEN.length] as (typeof OFTEN)[number];
   const share = random.pick([0.3, 0.8]);
   const strikes = new SimRandom(seed, "dense/strikes");
+  // A cluster that waits for an upgrade to end does little else that a mutant could break.
+  const shareOf = (name: FaultFamily): number => (name === "upgrade" ? UPGRADES : share);
   const streamOf = (name: FaultFamily): SimRandom => (isNewer(name) ? strikes : random);
   const turnMaxMs = new SimRandom(seed, "dense/turns").pick([0, 2, 10, 30]);
   return {
     ...options,
-    families: [...FAULT_FAMILIES.filter((name) => streamOf(name).chance(share)), ...often],
+    families: [...FAULT_FAMILIES.filter((name) => streamOf(name).chance(shareOf(name))), ...often],
     override: {
       nodes,
       nodesMax,

@@ -27,9 +27,10 @@ export function markdownOf(results: readonly PartResult[]): string {
     `Machine: ${machineClass()}. Server and load tool share these cores, over loopback; ` +
       `the counts of every run were verified afterwards, all up to ${whole(RECOUNTED_MAX)} domains and a sample of so many ` +
       "of more. Figures are medians of the rounds, " +
-      "the targets taking turns; minimum and maximum are given in brackets. CPU is that of " +
-      "all processes of the target, user and system; `of bare` is the ratio to the bare server of " +
-      "the same rounds.",
+      "the targets of a part taking turns while the others idle beside them (three nodes and their servers take some 8 % of " +
+      "a core then); minimum and maximum are given in brackets. CPU is that of " +
+      "all processes of the target, user and system; `of bare` and the like are " +
+      "ratios of each round.",
   ];
   return `${[...parts, ...results.map(sectionOf)].join("\n\n")}\n`;
 }

@@ -24,9 +24,9 @@ export async function startCluster(flags: readonly string[] = []): Promise<Targe
   return targetOf(await startRig(flags));
 }
 
-/** Of the nodes that run now. */
+/** Of the nodes that run now, by name: counts are read through the first, which is none that a part kills. */
 export function targetOf(rig: ClusterRig): Target {
-  const nodes = rig.running;
+  const nodes = rig.running.toSorted();
   return {
     url: nodes.map((id) => rig.url(id)).join(","),
     pids: [rig.nats.pid, rig.mongod.pid, ...nodes.map((id) => rig.node(id).pid)],

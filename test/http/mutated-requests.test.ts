@@ -5,12 +5,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { DomainParser } from "../../src/model/domain-name.ts";
+import { DELIVERED } from "../../src/model/event.ts";
 import { COMMITTED, type Ingress } from "../../src/router/ingress.ts";
+import { CountingLaw } from "../support/http-counting-law.ts";
 import { type FuzzOptions, mutantsOf, runHttpFuzz } from "../support/http-fuzz-run.ts";
-import { ingressWith } from "../support/http-ingress-witness.ts";
+import { IngressWitness, ingressWith } from "../support/http-ingress-witness.ts";
 import { AnswerJudge } from "../support/http-judge.ts";
 import { readAnswers, readSequence, readStrictly } from "../support/http-reading.ts";
 import { unseenEventsMax } from "../support/http-unseen.ts";
+import { TestWorld } from "../support/test-node.ts";
 
 const REQUESTS = Number(process.env["CATCHALL_MUTATED_REQUESTS"] ?? 25_000);
 const SEED = 1;
@@ -113,6 +116,33 @@ for (const kind of ["uws", "node"] as const) {
     }
   });
 }
+
+describe("CountingLaw", () => {
+  it("knows two requests apart that became the same domain", async () => {
+    const faults: string[] = [];
+    const node = await new TestWorld().start();
+    const witness = new IngressWitness(node.assembled.router);
+    const law = new CountingLaw(witness, (sentence) => faults.push(sentence));
+    const parser = new DomainParser();
+    parser.parseText("q004.example", false);
+    const count = () =>
+      new Promise<void>((resolve) => {
+        const reply = { settled: () => resolve() };
+        witness.ingress.submit(parser, DELIVERED, 1, null, reply, 0);
+      });
+    const pieces = ["PUT /events/q004.example/delivered HTTP/1.1\r\n\r\n"];
+    const sent = { mutant: { pieces, operators: ["shift"] }, acknowledged: 1, unseenMax: 0 };
+    const lookAt = async (events: number): Promise<readonly string[]> => {
+      for (const name of ["q0043103x0043103", "q0043257x0043257"]) law.add(name, sent);
+      for (let i = 0; i < events; i++) await count();
+      await law.check(() => false);
+      return faults.splice(0);
+    };
+    assert.deepEqual(await lookAt(2), []);
+    assert.deepEqual(await lookAt(1), ["0 counted, 1 acknowledged, 0 unseen"]);
+    assert.deepEqual(await lookAt(3), ["1 counted for q004.example, which nobody sent"]);
+  });
+});
 
 describe("readStrictly", () => {
   const head = "PUT /events/a.example/delivered HTTP/1.1\r\nHost: a.example\r\n";

@@ -103,9 +103,8 @@ export class CountingLaw {
       const added = count - (this.#before.get(domain) ?? 0);
       this.#before.set(domain, count);
       if (added === 0) continue;
-      const owner = this.#ownerOf(domain, byName);
-      if (owner !== null) byName.set(owner, (byName.get(owner) ?? 0) + added);
-      else this.#fault(`${added} counted for ${domain}, which nobody sent`, null);
+      const left = this.#share(domain, added, byName);
+      if (left > 0) this.#fault(`${left} counted for ${domain}, which nobody sent`, null);
     }
     return byName;
   }
@@ -114,19 +113,26 @@ export class CountingLaw {
     return domain.endsWith(END) && this.#recent.has(nameOf(domain));
   }
 
-  /** The request that names the domain in its changed bytes; only one that lacks counts, or may have more, is asked. */
-  #ownerOf(domain: string, byName: ReadonlyMap<string, number>): string | null {
+  /**
+   * Gives what a changed domain has to the requests that name it, two of which may have become the same: first to those
+   * that lack it, then to those that may have more. Returns what is left.
+   */
+  #share(domain: string, added: number, byName: Map<string, number>): number {
     const ids = domain.match(/\d{7}/g) ?? [];
-    const near = ids.map((id) => `q${id}x${id}`).find((name) => this.#names(name, domain));
-    if (near !== undefined) return near;
-    let owner: string | null = null;
-    for (const [name, { acknowledged, unseenMax }] of this.#recent) {
-      const isLacking = (byName.get(name) ?? 0) < acknowledged;
-      if ((!isLacking && unseenMax === 0) || !this.#names(name, domain)) continue;
-      if (isLacking) return name;
-      owner ??= name;
+    const near = ids.map((id) => `q${id}x${id}`).filter((name) => this.#names(name, domain));
+    let left = added;
+    for (const isForUnseen of [false, true]) {
+      for (const name of near.length > 0 ? near : this.#recent.keys()) {
+        const { acknowledged, unseenMax } = this.#recent.get(name) as SentRequest;
+        const count = byName.get(name) ?? 0;
+        const room = acknowledged + (isForUnseen ? unseenMax : 0) - count;
+        if (left === 0) return 0;
+        if (room <= 0 || !this.#names(name, domain)) continue;
+        byName.set(name, count + Math.min(room, left));
+        left -= Math.min(room, left);
+      }
     }
-    return owner;
+    return left;
   }
 
   #names(name: string, domain: string): boolean {

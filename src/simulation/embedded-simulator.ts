@@ -231,7 +231,7 @@ class EmbeddedSimulation {
     }
     world.note(`could not start: ${error.code} ${error.message}`);
     const isDamage = error.code === "log_damaged" || error.code === "checkpoint_damaged";
-    if (isDamage && this.#disk.mend() === 0) {
+    if (isDamage && !this.#disk.mend()) {
       world.fail("I16", `Nothing is damaged, and the node does not start: ${error.message}`);
     } else if (!isDamage && error.code !== "log_failed" && error.code !== "log_full") {
       world.fail("I20", `The node does not start: ${error.code} ${error.message}`);

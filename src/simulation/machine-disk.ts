@@ -120,7 +120,9 @@ export class MachineDisk {
     this.#disk = this.#disk.afterPowerCut(() => true, this.#options());
     const paths = this.#disk.paths().filter((path) => this.#disk.peek(path).length > 0);
     if (paths.length === 0) return;
-    const path = this.random.pick(paths);
+    // Half of them in what was acknowledged last.
+    const newest = this.random.chance(0.5) ? paths.filter((name) => name.startsWith("wal/")) : [];
+    const path = newest.at(-1) ?? this.random.pick(paths);
     const bytes = this.#disk.peek(path);
     // Mostly where something was written: much of a segment is zero.
     const written = bytes.findLastIndex((byte) => byte !== 0) + 1;
@@ -132,17 +134,17 @@ export class MachineDisk {
     this.world.note(`bit ${bit} of ${path} (${bytes.length} bytes) flipped`);
   }
 
-  /** Puts back every flipped bit that is still there; answers how many those were. */
-  mend(): number {
-    let mended = 0;
+  /** Puts back the last flipped bit that is still there: older ones may be what later writes built on. */
+  mend(): boolean {
     const paths = new Set(this.#disk.paths());
-    for (const { path, bit, value } of this.#flips.splice(0)) {
+    for (let flip = this.#flips.pop(); flip !== undefined; flip = this.#flips.pop()) {
+      const { path, bit, value } = flip;
       if (!paths.has(path) || this.#disk.peek(path)[bit >> 3] !== value) continue;
       this.#disk.flipBit(path, bit);
-      mended++;
+      this.world.trace("mended", bit);
+      return true;
     }
-    this.world.trace("mended", mended);
-    return mended;
+    return false;
   }
 
   delayMs(): number {

@@ -23,7 +23,7 @@ import { openStoreIdentity } from "../../src/wal/store-identity.ts";
 
 const SEEDS = 50;
 const SEEDS_PER_DEFECT = 20;
-const SHORT: EmbeddedPlanOptions = { faultsMs: 10_000, healMs: 60_000 };
+const SHORT: EmbeddedPlanOptions = { faultsMs: 8_000, healMs: 60_000 };
 
 function run(
   seed: number,

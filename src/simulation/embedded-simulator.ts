@@ -201,6 +201,7 @@ class EmbeddedSimulation {
         },
       },
     );
+    this.#disk.served();
     this.#statuses.checkRule(started.router.rule());
     life.later(0, () => this.#checkAll(false));
     return {

@@ -134,6 +134,11 @@ export class MachineDisk {
     this.world.note(`bit ${bit} of ${path} (${bytes.length} bytes) flipped`);
   }
 
+  /** A node serves: what it was told by small files that it reads whole is what it builds on now. */
+  served(): void {
+    this.#flips = this.#flips.filter(({ path }) => !path.endsWith(".json"));
+  }
+
   /** Puts back the last flipped bit that is still there: older ones may be what later writes built on. */
   mend(): boolean {
     const paths = new Set(this.#disk.paths());

@@ -9,9 +9,9 @@
 import { parseArgs } from "node:util";
 import { MIX_NAMES, type MixName } from "../../src/cli/load/mixes.ts";
 import { parseDurationMs } from "../../src/config/option-value.ts";
+import { currentCommit } from "../commit.ts";
 import { scheduleAsBatch } from "../shared-cores.ts";
 import { bulkPart } from "./bulk-part.ts";
-import { commitText } from "./commit-text.ts";
 import { TARGET_NAMES } from "./compare.ts";
 import { connectionsPart } from "./connections-part.ts";
 import { disturbedPart } from "./disturbed-part.ts";
@@ -157,7 +157,7 @@ async function main(): Promise<void> {
   const context = contextOf();
   const argv = process.argv.slice(2);
   const command = ["npm run bench", ...(argv.length === 0 ? [] : ["--", ...argv])].join(" ");
-  const commit = commitText();
+  const commit = currentCommit();
   for (const part of chosenParts()) {
     await runPart(part, context, async (tables) => {
       if (values["no-write"]) return;

@@ -211,6 +211,14 @@ describe("unseenEventsMax", () => {
     ["cut behind an answer that says it is the last, none", one + two, last, true, 0, 0],
     ["not cut, none", one + one, counted, false, 0, 0],
     ["refused by itself, none", bulk(""), page, true, 0, 0],
+    [
+      "cut in front of what is no request line, all events",
+      `${bulk("")}PUT/${one}`,
+      "",
+      true,
+      2,
+      0,
+    ],
     ["refused with bytes behind it, its own", `${one}x`, page, true, 1, 0],
     [
       "behind a stream, all over node",

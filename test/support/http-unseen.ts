@@ -18,7 +18,7 @@ export function unseenEventsMax(
   if (own.some(({ head }) => /\r\nconnection: close/i.test(head))) return 0;
   const { whole, rest } = readSequence(text);
   const behind = requestsIn(rest);
-  const unanswered = [...whole.slice(own.length), ...behind].map(eventsIn);
+  const unanswered = [...whole.slice(own.length).map(eventsIn), ...behind.map(eventsAtMost)];
   if (options.kind === "node") return isStreaming ? sumOf(unanswered) : 0;
   // Behind the answer of a HEAD no stream has begun.
   const isBehindStream = isStreaming && !text.includes("HEAD /");
@@ -48,6 +48,11 @@ function endsWithItself(text: string): boolean {
 export function eventsIn(text: string): number {
   if (/\/events\/[^/]*\/(delivered|bounced)/.test(text)) return 1;
   return text.match(/"domain"\s*:/g)?.length ?? 0;
+}
+
+/** Of bytes whose requests are not told apart: what counts may be what stands before or behind another request line. */
+function eventsAtMost(text: string): number {
+  return Math.max(eventsIn(text), text.match(/"domain"\s*:/g)?.length ?? 0);
 }
 
 function sumOf(numbers: readonly number[]): number {

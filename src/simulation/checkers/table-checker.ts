@@ -38,8 +38,8 @@ export interface TableCheckerOptions {
 
 export class TableChecker implements StoreHistory {
   readonly #options: TableCheckerOptions;
-  /** When each incarnation last renewed its lease, in the time of the world. */
-  readonly #renewedMs: Map<number, number> = new Map();
+  /** When each incarnation was last heard of: joined or renewed its lease, in the time of the world. */
+  readonly #heardMs: Map<number, number> = new Map();
   readonly #leases: Map<string, LeaseRecord> = new Map();
   readonly #incarnations: Set<number> = new Set();
   table: ControlTable | null = null;
@@ -80,7 +80,7 @@ export class TableChecker implements StoreHistory {
     }
     const old = this.#leases.get(record.key);
     this.#leases.set(record.key, lease);
-    if (lease.state === "held") this.#renewedMs.set(incarnation, this.#options.world.nowMs);
+    if (lease.state === "held") this.#heardMs.set(incarnation, this.#options.world.nowMs);
     if (old !== undefined && old.state !== "held") {
       this.#fail("I13", `The lease of ${incarnation} was ${old.state} and was written again`);
     }
@@ -102,8 +102,8 @@ export class TableChecker implements StoreHistory {
     if (outage === null || outage.endMs - outage.startMs < ttlMs) return;
     // What was sent before it may arrive after it.
     if (arePutsLate || world.nowMs - outage.endMs >= ttlMs) return;
-    const renewedMs = this.#renewedMs.get(incarnation) ?? outage.startMs;
-    if (outage.startMs - renewedMs + (world.nowMs - outage.endMs) >= ttlMs) return;
+    const heardMs = this.#heardMs.get(incarnation) ?? outage.startMs;
+    if (outage.startMs - heardMs + (world.nowMs - outage.endMs) >= ttlMs) return;
     const sinceMs = Math.round(world.nowMs - outage.endMs);
     this.#fail("I13", `${incarnation} was declared dead ${sinceMs} ms after an outage for all`);
   }
@@ -137,6 +137,7 @@ export class TableChecker implements StoreHistory {
         this.#fail("I9", `Incarnation ${incarnation} was used again`);
       }
       this.#incarnations.add(incarnation);
+      this.#heardMs.set(incarnation, this.#options.world.nowMs);
     }
   }
 

@@ -114,6 +114,8 @@ export class SimNode {
 
   #start(life: SimLife): void {
     const { start, startFailed, world, isLogReachable } = this.#options;
+    // Of the process that begins now: when its start fails, all may have been upgraded.
+    const isOutdated = this.#options.isOutdated?.() === true;
     let isEnded = false;
     const restart = (): void => {
       if (isEnded) return;
@@ -137,19 +139,18 @@ export class SimNode {
       (error: unknown) => {
         world.trace("start failed", this.machine.index);
         if (startFailed !== undefined) return startFailed(error);
-        this.#judge(error);
+        this.#judge(error, isOutdated);
         restart();
       },
     );
   }
 
   /** A start may fail because a store does not answer, and for no other reason. */
-  #judge(error: unknown): void {
+  #judge(error: unknown, isOutdated: boolean): void {
     const { world } = this.#options;
     if (error instanceof CatchallError) {
       world.note(`node ${this.machine.index} could not start: ${error.code} ${error.message}`);
-      if (this.#options.isOutdated?.() === true && NEWER_FORMAT.test(error.message))
-        this.refusals++;
+      if (isOutdated && NEWER_FORMAT.test(error.message)) this.refusals++;
       else if (error.code === "log_damaged" || error.code === "checkpoint_damaged") {
         world.fail("I16", `Node ${this.machine.index} cannot restore: ${error.message}`);
       }

@@ -227,6 +227,8 @@ export const PARTITION_MUTANTS: readonly Mutant[] = [
       },
     ],
     expects: ["I16", "I7", "I6", "I2", "I4", "I22"],
+    // Few seeds replay several partitions whose checkpoints differ.
+    alsoTests: ["test/partition/replay.test.ts"],
   },
   {
     id: "replay-from-watermark",

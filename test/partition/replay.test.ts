@@ -175,6 +175,23 @@ describe("Replay in a cluster", () => {
     await assert.rejects(owner.recover(0, [stretch(EPOCH, end)]), { code: "log_damaged" });
   });
 
+  it("takes nothing that is covered of one partition, where another is read from further back", async () => {
+    const owner = new Owner();
+    await owner.claim();
+    for (let i = 0; i < 5; i++) await owner.count(0);
+    const covered = { epoch: EPOCH, incarnation: SELF, sequence: owner.commit.sequence };
+    for (let i = 0; i < 3; i++) await owner.count(0);
+    const { log, store } = owner;
+    const [known, unknown] = [owner.factory.createState(0), owner.factory.createState(1)];
+    const nothing = { epoch: 0, incarnation: 0, sequence: 0 };
+    const stretches = [stretch(EPOCH, owner.commit.sequence)];
+    await replayBehindCheckpoints({ store, log, hasClaims: true }, [
+      { target: { state: known, covered }, stretches },
+      { target: { state: unknown, covered: nothing }, stretches },
+    ]);
+    assert.equal(known.table.totals.delivered, 3);
+  });
+
   it("refuses a hole of one partition also when another is read from the first kept entry", async () => {
     const owner = new Owner();
     await owner.claim();
